@@ -1,1 +1,44 @@
-//! Skeleton.
+//! reveille: a network-boot server. One process wakes a whole rack.
+//!
+//! A machine with a PXE ROM broadcasts DHCP, learns an address, a boot server and a boot file, fetches that file by TFTP
+//! (or HTTP on UEFI), and what it loaded pulls kernel and initrd by HTTP. reveille answers all of it, as the network's
+//! DHCP server or beside another one (ProxyDHCP), from one configuration.
+//!
+//! # The map
+//!
+//! Arrows point down only; `tests/tidy.rs` holds the layers.
+//!
+//! ```text
+//!               main ── args, config, check, explain, log
+//!      ┌──────────┴───────────┐
+//!    server                 replay            two ways to run shards; neither uses the other
+//!      │                      │
+//!   io, store, content     content
+//!      └──────────┬───────────┘
+//!           shard → proto (dhcp │ proxy │ tftp │ http) → boot → wire
+//!                   leaves for all: time, limits, stats, note
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`wire`] | bytes ↔ views: Ethernet, ARP, IPv4, UDP, DHCP, PXE, TFTP, HTTP heads, capture files. No state, time or heap |
+//!
+//! # The life of a packet
+//!
+//! 1. A driver in [`io`] takes a batch of datagrams in one call and reads the clock once.
+//! 2. [`shard::Shard::on_datagram`] matches on the local port. For DHCP it parses the message once, derives
+//!    [`boot::client::Client`] once, and asks [`boot::plan::Plan::answer`] once; no one else decides what a machine boots.
+//! 3. The machine composes its reply in place, in a slot of the outbox. A lease becomes a change that must be on disk
+//!    before the reply leaves. TFTP and HTTP bodies are `(image, offset, length)`; the core never sees their bytes.
+//! 4. The driver flushes the outbox once a batch: `sendmmsg`, one `UDP_SEGMENT` send a TFTP window, `sendfile` for HTTP.
+//!
+//! # The words
+//!
+//! *Client*: who asks. *Firmware*: what its ROM is, and where it lies about itself. *Architecture*: option 93's number.
+//! *Boot file* (NBP): the file or URL that a client is given. *Plan*: the compiled configuration. *Answer*: what the plan
+//! says of a client. *Lease*: an address somebody holds. *Image*: what lies behind a path. *Transfer*: one TFTP download.
+//! *Shard*: one event loop with all that it owns.
+
+#![warn(missing_docs)]
+
+pub mod wire;

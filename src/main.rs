@@ -1,2 +1,3 @@
-//! Skeleton.
+//! Nothing to run yet.
+
 fn main() {}
