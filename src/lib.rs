@@ -22,6 +22,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`wire`] | bytes ↔ views: Ethernet, ARP, IPv4, UDP, DHCP, PXE, TFTP, HTTP heads, capture files. No state, time or heap |
+//! | [`boot`] | pure decisions: who asks ([`boot::client`]), what it gets ([`boot::plan`]), which address it holds ([`boot::lease`]), what lies behind a path ([`boot::image`]) |
 //!
 //! # The life of a packet
 //!
@@ -41,4 +42,9 @@
 
 #![warn(missing_docs)]
 
+pub mod boot;
+pub mod limits;
+pub mod note;
+pub mod stats;
+pub mod time;
 pub mod wire;

@@ -1,0 +1,383 @@
+//! The compiled configuration: [`Plan::answer`] maps a [`Client`] to an [`Answer`], in one look-up.
+//!
+//! A plan is immutable and shared by all shards; a reload makes a new one. It holds no lease and opens no file.
+//!
+//! How an answer is found: the network is the one that the request came in by; the subnet is the one that holds the
+//! client's link address, or the interface's own. The machine is found by its MAC address, then by its UUID. What the
+//! machine says comes first, then the first rule that matches and says anything of the matter (boot file and mode apart),
+//! then the network's mode. A menu takes the place of the rules' boot file for PXE ROMs, unless the machine names its own.
+
+mod boot_file;
+mod rules;
+mod subnet;
+pub mod well_known;
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+
+use super::client::{Client, Loader, Uuid, Wants};
+use crate::time::Duration;
+use crate::wire::ethernet::MacAddr;
+
+pub use boot_file::{BOOT_FILE_MAX, Base, BootFile, BootFileError, Expansion, Piece};
+pub use rules::{Boots, LoaderName, Match, Rule, network_boots};
+pub use subnet::{Cidr, Range};
+
+/// What reveille does about DHCP for a network, a rule or a machine (`dhcp = …`)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// It is the DHCP server
+    Full,
+    /// Another DHCP server gives addresses; reveille adds the boot options (ProxyDHCP)
+    Proxy,
+    /// As proxy, but network-boot clients get a whole offer with an address from the pool: for ROMs that ignore split offers
+    TakeOver,
+    /// No DHCP at all; TFTP and HTTP only
+    Off,
+}
+
+/// One interface that is served
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The interface's name
+    pub interface: String,
+    /// Its MAC address
+    pub mac: MacAddr,
+    /// The server's own address on it: option 54, `siaddr`, `{server}`
+    pub address: Ipv4Addr,
+    /// What it does there
+    pub mode: Mode,
+    /// RFC 2131 §4.3.2: this server knows every lease of these subnets, so it may NAK what it does not know
+    pub authoritative: bool,
+    /// Whether a new address is probed for a conflict before it is offered
+    pub probe: bool,
+    /// The subnets, the interface's own first (where it has one), then those behind relays
+    pub subnets: Vec<Subnet>,
+}
+
+/// One subnet, on the link or behind a relay
+#[derive(Clone, Debug)]
+pub struct Subnet {
+    /// Its addresses
+    pub cidr: Cidr,
+    /// On the interface's own link, not behind a relay
+    pub attached: bool,
+    /// Addresses given to clients without a reservation; empty: reservations only
+    pub pools: Vec<Range>,
+    /// Lease time
+    pub lease: Duration,
+    /// Options for every client of the subnet in the order of their codes: routers (3), DNS (6), domain (15), … as bytes
+    pub options: Vec<(u8, Vec<u8>)>,
+}
+
+/// A machine that the configuration names
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Its MAC address
+    pub mac: Option<MacAddr>,
+    /// Its SMBIOS UUID
+    pub uuid: Option<Uuid>,
+    /// Its reserved address
+    pub address: Option<Ipv4Addr>,
+    /// Its host name (option 12, `{host}`)
+    pub hostname: Option<String>,
+    /// Its own mode
+    pub mode: Option<Mode>,
+    /// Its own boot file, before any rule
+    pub boot: Option<BootFile>,
+    /// Where the configuration says so
+    pub line: u32,
+}
+
+/// A PXE boot menu (options 43.8, 43.9, 43.10), answered on 4011
+#[derive(Clone, Debug)]
+pub struct Menu {
+    /// The text of the prompt (43.10)
+    pub prompt: String,
+    /// Seconds until the first item is taken; 0: at once, 255: show the menu and wait
+    pub timeout_s: u8,
+    /// Its items in order, at most 24 (EDK2's limit)
+    pub items: Vec<MenuItem>,
+}
+
+/// One line of a menu and the boot server behind it
+#[derive(Clone, Debug)]
+pub struct MenuItem {
+    /// The boot server type (PXE 2.1 §2.3); 0 is local boot
+    pub kind: u16,
+    /// What the user reads
+    pub text: String,
+    /// What it boots; `None` for local boot, or where another server's service answers for itself
+    pub boot: Option<BootFile>,
+    /// The servers of this type where they are not this one
+    pub servers: Vec<Ipv4Addr>,
+}
+
+/// Why an answer is what it is
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// `[[boot]]` rule number, from 1, at this line of the configuration
+    Rule {
+        /// Its number, from 1
+        number: u32,
+        /// Line in the configuration; 0: the command line
+        line: u32,
+    },
+    /// A `[[machine]]` at this line
+    Machine {
+        /// Line in the configuration
+        line: u32,
+    },
+    /// A `[[menu]]` at this line
+    Menu {
+        /// Line in the configuration
+        line: u32,
+    },
+    /// A well-known loader found in the root
+    WellKnown,
+    /// Nothing matched
+    NoRule,
+    /// The client does not network-boot
+    NotABoot,
+}
+
+/// What a client gets
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'p> {
+    /// Its network
+    pub network: &'p Network,
+    /// Its subnet; `None` where nothing is configured for its relay or link
+    pub subnet: Option<&'p Subnet>,
+    /// What is done about DHCP for it
+    pub mode: Mode,
+    /// The machine that the configuration names
+    pub machine: Option<&'p Machine>,
+    /// What it boots
+    pub boot: Option<&'p BootFile>,
+    /// The menu it sees
+    pub menu: Option<&'p Menu>,
+    /// Why
+    pub reason: Reason,
+}
+
+impl Answer<'_> {
+    /// The boot server's address (`siaddr`, `sname`, option 66): the rule's `server`, else this one's
+    pub fn server(&self) -> Ipv4Addr {
+        self.boot.and_then(|boot| boot.server).unwrap_or(self.network.address)
+    }
+}
+
+/// The compiled configuration
+#[derive(Debug)]
+pub struct Plan {
+    networks: Vec<Network>,
+    rules: Vec<Rule>,
+    menus: Vec<(Vec<Match>, Menu, Reason)>,
+    machines: Vec<Machine>,
+    by_mac: HashMap<MacAddr, usize>,
+    by_uuid: HashMap<[u8; 16], usize>,
+    reserved: HashSet<Ipv4Addr>,
+    http_port: u16,
+    tftp_port: u16,
+}
+
+impl Plan {
+    /// A plan of these parts, served on the usual ports. Of two machines with the same MAC address or UUID the first counts.
+    pub fn new(
+        networks: Vec<Network>,
+        rules: Vec<Rule>,
+        menus: Vec<(Vec<Match>, Menu, Reason)>,
+        machines: Vec<Machine>,
+    ) -> Self {
+        let (mut by_mac, mut by_uuid) = (HashMap::new(), HashMap::new());
+        for (i, machine) in machines.iter().enumerate() {
+            if let Some(mac) = machine.mac {
+                by_mac.entry(mac).or_insert(i);
+            }
+            if let Some(uuid) = machine.uuid {
+                by_uuid.entry(uuid.0).or_insert(i);
+            }
+        }
+        let reserved = machines.iter().filter_map(|machine| machine.address).collect();
+        Self { networks, rules, menus, machines, by_mac, by_uuid, reserved, http_port: 80, tftp_port: 69 }
+    }
+
+    /// The same plan, with the ports that its URLs name
+    #[must_use]
+    pub fn with_ports(self, http_port: u16, tftp_port: u16) -> Self {
+        Self { http_port, tftp_port, ..self }
+    }
+
+    /// The networks that are served, in the order of the configuration: `network` anywhere is an index into them
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
+    }
+
+    /// The machines that the configuration names
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+
+    /// The rules, in the order in which they are tried
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The menus, in the order in which they are tried, and where the configuration has them
+    pub fn menus(&self) -> impl Iterator<Item = (&Menu, Reason)> {
+        self.menus.iter().map(|(_, menu, reason)| (menu, *reason))
+    }
+
+    /// Whether `address` belongs to a machine that the configuration names: no pool gives it away
+    pub fn machine_reserved(&self, address: Ipv4Addr) -> bool {
+        self.reserved.contains(&address)
+    }
+
+    /// The port that HTTP is served on
+    pub fn http_port(&self) -> u16 {
+        self.http_port
+    }
+
+    /// The port that TFTP is served on
+    pub fn tftp_port(&self) -> u16 {
+        self.tftp_port
+    }
+
+    /// What the client gets: the only place that decides it
+    ///
+    /// # Panics
+    /// When `client.network` is none of the plan's.
+    pub fn answer(&self, client: &Client<'_>) -> Answer<'_> {
+        let network = &self.networks[client.network];
+        let subnet = network.subnet_of(client.link);
+        let machine = self.machine_of(client);
+        let mut rule_mode = None;
+        let mut decision = None;
+        for rule in &self.rules {
+            if !rules::all_hold(&rule.matches, client, subnet) {
+                continue;
+            }
+            rule_mode = rule_mode.or(rule.mode);
+            if decision.is_none() {
+                decision = match &rule.boots {
+                    Boots::File(boot) if would_loop(client, boot) => None,
+                    Boots::File(boot) => Some((Some(boot), rule.reason)),
+                    Boots::Nothing => Some((None, rule.reason)),
+                    Boots::Unsaid => None,
+                };
+            }
+            if rule_mode.is_some() && decision.is_some() {
+                break;
+            }
+        }
+        let mode = machine.and_then(|machine| machine.mode).or(rule_mode).unwrap_or(network.mode);
+        let answer =
+            Answer { network, subnet, mode, machine, boot: None, menu: None, reason: Reason::NoRule };
+        self.with_boot(answer, client, decision)
+    }
+
+    fn with_boot<'p>(
+        &'p self,
+        answer: Answer<'p>,
+        client: &Client<'_>,
+        decision: Option<(Option<&'p BootFile>, Reason)>,
+    ) -> Answer<'p> {
+        if let Some(machine) = answer.machine
+            && let Some(boot) = &machine.boot
+            && !would_loop(client, boot)
+        {
+            return Answer { boot: Some(boot), reason: Reason::Machine { line: machine.line }, ..answer };
+        }
+        if let Some((menu, reason)) = self.menu_of(client, answer.subnet) {
+            let first = || menu.items.iter().find_map(|item| item.boot.as_ref());
+            let boot = decision.and_then(|(boot, _)| boot).or_else(first);
+            return Answer { boot, menu: Some(menu), reason, ..answer };
+        }
+        match decision {
+            Some((boot, reason)) => Answer { boot, reason, ..answer },
+            None if network_boots(client) => answer,
+            None => Answer { reason: Reason::NotABoot, ..answer },
+        }
+    }
+
+    /// Only a PXE ROM shows a menu; iPXE would show the one that it was chosen from again, unless a menu asks for it
+    fn menu_of(&self, client: &Client<'_>, subnet: Option<&Subnet>) -> Option<(&Menu, Reason)> {
+        if client.wants != Wants::Pxe {
+            return None;
+        }
+        let for_whom = |matches: &[Match]| {
+            client.loader == Loader::Rom || matches.iter().any(|one| matches!(one, Match::Loader(_)))
+        };
+        self.menus
+            .iter()
+            .find(|(matches, ..)| for_whom(matches) && rules::all_hold(matches, client, subnet))
+            .map(|(_, menu, reason)| (menu, *reason))
+    }
+
+    fn machine_of(&self, client: &Client<'_>) -> Option<&Machine> {
+        let by_mac = self.by_mac.get(&client.mac);
+        let by_uuid = || {
+            let uuid = client.uuid?;
+            self.by_uuid.get(&uuid.0).or_else(|| self.by_uuid.get(&swapped(uuid).0))
+        };
+        by_mac.or_else(by_uuid).map(|i| &self.machines[*i])
+    }
+
+    /// The values that fill the answer's boot file for this client; `ip` is the address that it has or is given
+    pub fn expansion<'p>(
+        &self,
+        answer: &Answer<'p>,
+        client: &Client<'_>,
+        ip: Option<Ipv4Addr>,
+    ) -> Expansion<'p> {
+        let own = answer.boot.is_none_or(|boot| boot.server.is_none());
+        let (http_port, tftp_port) = if own { (self.http_port, self.tftp_port) } else { (80, 69) };
+        // What iPXE runs is better named by URL: beside another DHCP server, a bare name may be looked for there. What it
+        // chain-loads must stay a name: pxelinux and shim take their folder and server from `file` and `siaddr`.
+        let is_script = answer.boot.is_some_and(well_known::is_ipxe_script);
+        let base = match (client.wants, client.loader) {
+            (Wants::Http, _) => Base::Http(http_port),
+            // Nothing is known of HTTP on another server, where a `server` without a URL has always meant TFTP.
+            (_, Loader::Ipxe(features)) if is_script && features.http && own => Base::Http(http_port),
+            (_, Loader::Ipxe(_)) if is_script => Base::Tftp(tftp_port),
+            _ => Base::Name,
+        };
+        Expansion {
+            server: answer.server(),
+            mac: client.mac,
+            uuid: client.uuid,
+            ip: ip.or(client.ip),
+            arch: client.arch,
+            host: answer.machine.and_then(|machine| machine.hostname.as_deref()),
+            base,
+        }
+    }
+}
+
+impl Network {
+    /// The subnet that holds `link`; on the link itself (`None`), the interface's own
+    pub fn subnet_of(&self, link: Option<Ipv4Addr>) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| match link {
+            Some(link) => subnet.cidr.contains(link),
+            None => subnet.attached,
+        })
+    }
+}
+
+/// The UUID with its first three fields in the other byte order. Firmware sends SMBIOS's little-endian fields as they
+/// are, pxelinux and GRUB print them so, and dmidecode and BMCs print them swapped: an operator may have read either.
+fn swapped(uuid: Uuid) -> Uuid {
+    let mut bytes = uuid.0;
+    bytes[..4].reverse();
+    bytes[4..6].reverse();
+    bytes[6..8].reverse();
+    Uuid(bytes)
+}
+
+/// An iPXE that is handed an iPXE loads iPXE for ever: such a file is meant for the ROM before it
+fn would_loop(client: &Client<'_>, boot: &BootFile) -> bool {
+    matches!(client.loader, Loader::Ipxe(_)) && well_known::is_ipxe(boot)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Loaders that everybody calls by the same names: with no `[[boot]]` rule, those in the root are what is booted.
+
+use super::super::client::Arch;
+use super::{BootFile, Boots, LoaderName, Match, Piece, Reason, Rule};
+
+/// The iPXE script that iPXE itself is given
+pub const IPXE_SCRIPT: &str = "boot.ipxe";
+
+/// One architecture, by TFTP and by HTTP boot, and the names of its loaders: the first that exists is used
+#[derive(Clone, Copy, Debug)]
+pub struct Loaders {
+    /// What asks by PXE
+    pub arch: Arch,
+    /// What asks by UEFI HTTP boot for the same files
+    pub http_arch: Option<Arch>,
+    /// Names below the root, best first
+    pub names: &'static [&'static str],
+}
+
+/// Names as distributions, iPXE's own build and the UEFI specification (§3.5.1.1) give them. shim comes before GRUB
+/// under its own name: what is called `bootx64.efi` is mostly shim, and a machine with Secure Boot starts nothing else.
+pub const LOADERS: &[Loaders] = &[
+    Loaders {
+        arch: Arch::X86_BIOS,
+        http_arch: None,
+        names: &["lpxelinux.0", "pxelinux.0", "undionly.kpxe", "ipxe.pxe"],
+    },
+    Loaders {
+        arch: Arch::X64_UEFI,
+        http_arch: Some(Arch::X64_UEFI_HTTP),
+        names: &["bootx64.efi", "shimx64.efi", "ipxe.efi", "snponly.efi", "grubx64.efi", "syslinux.efi"],
+    },
+    Loaders {
+        arch: Arch::IA32_UEFI,
+        http_arch: Some(Arch::IA32_UEFI_HTTP),
+        names: &["bootia32.efi", "shimia32.efi", "ipxe-ia32.efi", "snponly-ia32.efi", "grubia32.efi"],
+    },
+    Loaders {
+        arch: Arch::ARM64_UEFI,
+        http_arch: Some(Arch::ARM64_UEFI_HTTP),
+        names: &["bootaa64.efi", "shimaa64.efi", "ipxe-arm64.efi", "snponly-arm64.efi", "grubaa64.efi"],
+    },
+    Loaders {
+        arch: Arch::ARM32_UEFI,
+        http_arch: Some(Arch::ARM32_UEFI_HTTP),
+        names: &["bootarm.efi", "ipxe-arm32.efi", "snponly-arm32.efi", "grubarm.efi"],
+    },
+    Loaders {
+        arch: Arch::RISCV64_UEFI,
+        http_arch: Some(Arch::RISCV64_UEFI_HTTP),
+        names: &["bootriscv64.efi", "ipxe-riscv64.efi", "snponly-riscv64.efi", "grubriscv64.efi"],
+    },
+];
+
+/// The rules for the loaders that `exists` finds below the root: iPXE first, since it must get its script and no loader
+pub fn rules(exists: impl Fn(&str) -> bool) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    let ipxe = Match::Loader(vec![LoaderName::Ipxe]);
+    if exists(IPXE_SCRIPT) {
+        rules.push(rule(vec![ipxe], IPXE_SCRIPT));
+    }
+    for loaders in LOADERS {
+        if let Some(name) = loaders.names.iter().find(|name| exists(name)) {
+            let archs = [Some(loaders.arch), loaders.http_arch].into_iter().flatten().collect();
+            rules.push(rule(vec![Match::Arch(archs)], name));
+        }
+    }
+    rules
+}
+
+fn rule(matches: Vec<Match>, name: &str) -> Rule {
+    let boot = BootFile { pieces: vec![Piece::Literal(name.to_owned())], server: None };
+    Rule { matches, boots: Boots::File(boot), mode: None, reason: Reason::WellKnown }
+}
+
+/// Whether the file is a script for iPXE, by the name that scripts have
+pub fn is_ipxe_script(boot: &BootFile) -> bool {
+    matches!(boot.pieces.last(), Some(Piece::Literal(text)) if text.ends_with(".ipxe"))
+}
+
+/// Whether the file is iPXE itself, by the names that its build gives
+pub fn is_ipxe(boot: &BootFile) -> bool {
+    let Some(Piece::Literal(text)) = boot.pieces.last() else { return false };
+    let name = text.rsplit(['/', '\\']).next().unwrap_or(text).as_bytes();
+    let ends = |end: &str| {
+        name.len() >= end.len() && name[name.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+    };
+    let starts =
+        |start: &str| name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()));
+    let image = [".efi", ".pxe", ".kpxe", ".kkpxe", ".kkkpxe", ".0"].into_iter().any(ends);
+    image && ["ipxe", "snponly", "undionly", "netboot.xyz"].into_iter().any(starts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_loader_that_exists_is_used() {
+        let rules = rules(|name| ["boot.ipxe", "pxelinux.0", "undionly.kpxe", "grubx64.efi"].contains(&name));
+        let files: Vec<_> = rules
+            .iter()
+            .map(|rule| match &rule.boots {
+                Boots::File(boot) => boot.to_string(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(files, ["boot.ipxe", "pxelinux.0", "grubx64.efi"]);
+    }
+
+    #[test]
+    fn ipxe_is_known_by_its_names() {
+        for (text, expected) in [
+            ("undionly.kpxe", true),
+            ("/efi/iPXE.efi", true),
+            ("http://{server}/ipxe-arm64.efi", true),
+            ("ipxe/boot.ipxe", false),
+            ("ipxe.cfg", false),
+            ("ipxe/{mac}.efi", false),
+            ("lpxelinux.0", false),
+            ("bootx64.efi", false),
+        ] {
+            assert_eq!(is_ipxe(&BootFile::parse(text).unwrap()), expected, "{text}");
+        }
+    }
+}
