@@ -23,6 +23,9 @@
 //! |---|---|
 //! | [`wire`] | bytes ↔ views: Ethernet, ARP, IPv4, UDP, DHCP, PXE, TFTP, HTTP heads, capture files. No state, time or heap |
 //! | [`boot`] | pure decisions: who asks ([`boot::client`]), what it gets ([`boot::plan`]), which address it holds ([`boot::lease`]), what lies behind a path ([`boot::image`]) |
+//! | [`proto`] | machines without I/O: a datagram, bytes or a deadline in, an [`proto::outbox::Outbox`] out |
+//! | [`shard`] | one shard: owns its machines, routes events to them; the centre of the program |
+//! | [`content`] | the directory tree behind the paths, its open files, its listings |
 //!
 //! # The life of a packet
 //!
@@ -43,8 +46,11 @@
 #![warn(missing_docs)]
 
 pub mod boot;
+pub mod content;
 pub mod limits;
 pub mod note;
+pub mod proto;
+pub mod shard;
 pub mod stats;
 pub mod time;
 pub mod wire;

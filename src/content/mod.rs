@@ -1,0 +1,24 @@
+//! What lies behind a path: a directory tree, or bytes in memory.
+//!
+//! This is where the program reads the operator's files; it never writes one, never leaves the root that it was given,
+//! and never mixes two versions of a file in one transfer. It answers [`crate::boot::image::Images`] for the protocols and
+//! hands a driver the bytes behind an [`crate::boot::image::ImageId`]: a file to `sendfile` from, or memory.
+//!
+//! - [`Tree`]: the files below one directory, with a cache of open files and HTML listings
+//! - [`Memory`]: named bytes, for replays, simulated racks and tests
+//! - `root`: confinement and what tells two versions apart; `table`: open files; `sys`: the system calls
+
+mod listing;
+mod media;
+mod memory;
+mod netascii;
+mod path;
+mod root;
+mod sys;
+mod table;
+mod tree;
+
+pub use media::type_of;
+pub use memory::Memory;
+pub use path::plain;
+pub use tree::Tree;

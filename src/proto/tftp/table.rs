@@ -1,0 +1,116 @@
+//! The transfers of one shard: a slab, an index by client, and a memory of who finished lately.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::net::SocketAddrV4;
+
+use super::transfer::Transfer;
+use crate::time::{Duration, Instant};
+
+/// Peers remembered after their transfer; a power of two
+const ENDED: usize = 1024;
+/// How long a peer whose transfer ended may still send its packets
+const ENDED_FOR: Duration = Duration::from_secs(5);
+
+/// Transfers by number, and by the client's address and port. Takes no memory after [`Table::new`].
+#[derive(Debug)]
+pub(super) struct Table {
+    transfers: Box<[Option<Transfer>]>,
+    vacant: Vec<u32>,
+    by_client: HashMap<SocketAddrV4, u32>,
+    ended: Box<[Option<(SocketAddrV4, Instant)>; ENDED]>,
+}
+
+impl Table {
+    pub(super) fn new(capacity: usize) -> Self {
+        let keys = u32::try_from(capacity).expect("a shard holds fewer than 2^32 transfers");
+        Self {
+            transfers: vec![None; capacity].into(),
+            vacant: (0..keys).rev().collect(),
+            // Twice the entries: a map that is at most half full clears its tombstones in place and never grows.
+            by_client: HashMap::with_capacity(capacity * 2),
+            ended: [None; ENDED].into(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_client.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.vacant.is_empty()
+    }
+
+    pub(super) fn find(&self, client: SocketAddrV4) -> Option<u32> {
+        self.by_client.get(&client).copied()
+    }
+
+    /// Keeps a transfer under the number that it is given
+    ///
+    /// # Panics
+    /// Where the table is full: see [`Table::is_full`].
+    pub(super) fn insert(&mut self, transfer: Transfer) -> u32 {
+        let key = self.vacant.pop().expect("the table is not full");
+        self.by_client.insert(transfer.client(), key);
+        self.transfers[key as usize] = Some(transfer);
+        key
+    }
+
+    pub(super) fn transfer(&mut self, key: u32) -> Option<&mut Transfer> {
+        self.transfers[key as usize].as_mut()
+    }
+
+    pub(super) fn remove(&mut self, now: Instant, key: u32) -> Option<Transfer> {
+        let transfer = self.transfers[key as usize].take()?;
+        let client = transfer.client();
+        self.by_client.remove(&client);
+        self.vacant.push(key);
+        self.ended[self.place(client)] = Some((client, now));
+        Some(transfer)
+    }
+
+    /// Whether the peer's transfer ended so lately that its packets may still be on their way. The memory is bounded: in
+    /// a crowd, a peer may be forgotten.
+    pub(super) fn ended_lately(&self, now: Instant, peer: SocketAddrV4) -> bool {
+        self.ended[self.place(peer)].is_some_and(|(other, at)| other == peer && now.since(at) < ENDED_FOR)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash are as good as any")]
+    fn place(&self, peer: SocketAddrV4) -> usize {
+        self.by_client.hasher().hash_one(peer) as usize % ENDED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::Settings;
+    use super::super::negotiation::Agreed;
+    use super::super::transfer::Asker;
+    use super::*;
+    use crate::boot::image::{Image, ImageId};
+    use crate::wire::tftp::Options;
+
+    #[test]
+    fn years_of_clients_take_no_memory() {
+        let mut table = Table::new(100);
+        let before = (table.by_client.capacity(), table.vacant.capacity());
+        let image = Image { id: ImageId(0), size: 0, modified_s: 0, version: 0, media_type: "" };
+        let agreed = Agreed::on(&Options::default(), &Settings::default());
+        let now = Instant::ZERO;
+        for turn in 0..200_000_u32 {
+            if table.is_full() {
+                assert!(table.remove(now, turn * 7 % 100).is_some());
+            }
+            let client = SocketAddrV4::new(Ipv4Addr::from_bits(turn), 2070);
+            let asker = Asker { client, source: Ipv4Addr::LOCALHOST, network: 0, request: 0 };
+            let key = table.insert(Transfer::new(now, asker, b"a", &image, agreed));
+            assert_eq!(table.find(client), Some(key));
+        }
+        assert_eq!(table.len(), 100);
+        // A map counts its tombstones as used until it is cleared.
+        table.by_client.clear();
+        assert_eq!((table.by_client.capacity(), table.vacant.capacity()), before);
+    }
+}

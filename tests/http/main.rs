@@ -1,0 +1,10 @@
+//! The HTTP server's machine, driven byte by byte: no sockets, no clock.
+
+mod client;
+mod conditions;
+mod files;
+mod fragments;
+mod hostile;
+mod lifetime;
+mod ranges;
+mod responses;
