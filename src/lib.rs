@@ -26,6 +26,7 @@
 //! | [`proto`] | machines without I/O: a datagram, bytes or a deadline in, an [`proto::outbox::Outbox`] out |
 //! | [`shard`] | one shard: owns its machines, routes events to them; the centre of the program |
 //! | [`content`] | the directory tree behind the paths, its open files, its listings |
+//! | [`store`] | leases that outlive the process |
 //!
 //! # The life of a packet
 //!
@@ -52,5 +53,6 @@ pub mod note;
 pub mod proto;
 pub mod shard;
 pub mod stats;
+pub mod store;
 pub mod time;
 pub mod wire;
