@@ -27,6 +27,7 @@
 //! | [`shard`] | one shard: owns its machines, routes events to them; the centre of the program |
 //! | [`content`] | the directory tree behind the paths, its open files, its listings |
 //! | [`store`] | leases that outlive the process |
+//! | [`replay`] | a capture through a shard, and what would have been answered otherwise |
 //!
 //! # The life of a packet
 //!
@@ -49,8 +50,11 @@
 pub mod boot;
 pub mod content;
 pub mod limits;
+pub mod log;
 pub mod note;
 pub mod proto;
+pub mod replay;
+pub mod settings;
 pub mod shard;
 pub mod stats;
 pub mod store;
