@@ -27,6 +27,8 @@
 //! | [`shard`] | one shard: owns its machines, routes events to them; the centre of the program |
 //! | [`content`] | the directory tree behind the paths, its open files, its listings |
 //! | [`store`] | leases that outlive the process |
+//! | [`io`] | system calls, the clock, and all `unsafe` but content's one call |
+//! | [`server`] | starts and pins shards; signals, reload, drain |
 //! | [`replay`] | a capture through a shard, and what would have been answered otherwise |
 //!
 //! # The life of a packet
@@ -47,13 +49,19 @@
 
 #![warn(missing_docs)]
 
+pub mod args;
 pub mod boot;
+pub mod check;
+pub mod config;
 pub mod content;
+pub mod explain;
+pub mod io;
 pub mod limits;
 pub mod log;
 pub mod note;
 pub mod proto;
 pub mod replay;
+pub mod server;
 pub mod settings;
 pub mod shard;
 pub mod stats;

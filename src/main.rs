@@ -1,3 +1,94 @@
-//! Nothing to run yet.
+//! Arguments → configuration → a command; one error line; exit code.
 
-fn main() {}
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use reveille::args::{self, Command, CommandLine, Process};
+use reveille::boot::plan::Plan;
+use reveille::config::{Errors, Source, exists};
+use reveille::content::Tree;
+use reveille::proto::tftp;
+use reveille::settings::Settings;
+use reveille::{check, explain, replay, server};
+
+fn main() -> ExitCode {
+    match run(CommandLine::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("reveille: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Command::Serve(arguments) => {
+            let source = Source::new(arguments.setup, arguments.process);
+            let report =
+                |plan: &Plan, settings: &Settings| report(&source, plan, settings).map_err(Errors::one);
+            server::serve(&source, report)?;
+        }
+        Command::Check(arguments) => {
+            let source = Source::new(arguments.setup, Process::default());
+            let (plan, settings) = source.load()?;
+            print(&report(&source, &plan, &settings)?)?;
+        }
+        Command::Explain(mut arguments) => {
+            let source = Source::new(std::mem::take(&mut arguments.setup), Process::default());
+            let (plan, settings) = source.load()?;
+            let said = explain::explain(&arguments, &plan, source.file().as_deref(), |name| {
+                exists(&settings.root, name)
+            })?;
+            print(&said)?;
+        }
+        Command::Replay(arguments) => print(&replayed(arguments)?)?,
+    }
+    Ok(())
+}
+
+/// Prints to the standard output; a reader that has seen enough (`| head`) is no error
+fn print(said: &impl Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match write!(out, "{said}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// What a capture's clients would have been answered. With neither a file nor an interface named, the capture itself says
+/// what its server was told: the usual file is not meant.
+fn replayed(arguments: args::Replay) -> Result<String, Box<dyn std::error::Error>> {
+    let capture = std::fs::read(&arguments.file)
+        .map_err(|error| format!("cannot read {}: {error}", arguments.file.display()))?;
+    let tree =
+        |root: &Path| Tree::open(root).map_err(|error| format!("cannot open {}: {error}", root.display()));
+    let is_configured = arguments.setup.config.is_some() || !arguments.setup.interface.is_empty();
+    let setup = if is_configured {
+        let (plan, settings) = Source::new(arguments.setup, Process::default()).load()?;
+        let tftp = tftp::Settings {
+            blksize_max: settings.blksize_max,
+            windowsize_max: settings.windowsize_max,
+            single_port: settings.single_port,
+        };
+        replay::Setup { plan: Some(plan), root: Some(tree(&settings.root)?), tftp }
+    } else {
+        let root = arguments.setup.root.as_deref().map(tree).transpose()?;
+        replay::Setup { root, ..replay::Setup::default() }
+    };
+    let report =
+        replay::run(&capture, setup).map_err(|error| format!("{}: {error}", arguments.file.display()))?;
+    match arguments.log.as_deref() {
+        None | Some("text") => Ok(report.to_string()),
+        Some("json") => Ok(report.json_lines()),
+        Some(other) => Err(format!("unknown log format `{other}`: write text or json").into()),
+    }
+}
+
+/// What a plan boots, and what is missing
+fn report(source: &Source, plan: &Plan, settings: &Settings) -> Result<String, String> {
+    check::report(plan, settings, source.file().as_deref(), |name| exists(&settings.root, name))
+}

@@ -1,0 +1,188 @@
+//! The command line. Values are text here and checked with the configuration's, so that all that is wrong is told at once.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Boots machines over the network: DHCP or ProxyDHCP, PXE boot servers, TFTP and HTTP from one process
+#[derive(Debug, Parser)]
+#[command(name = "reveille", version, disable_help_subcommand = true)]
+pub struct CommandLine {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve: answer machines until told to stop
+    Serve(Serve),
+    /// Say what is wrong with a configuration, and what each architecture would boot
+    Check(Check),
+    /// Say what one machine would get at each stage of its boot, and by which rule
+    Explain(Explain),
+    /// Feed a capture to the server, and compare what it answers with what was answered
+    Replay(Replay),
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The configuration
+    #[command(flatten)]
+    pub setup: Setup,
+    /// The process
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration
+    #[command(flatten)]
+    pub setup: Setup,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The configuration
+    #[command(flatten)]
+    pub setup: Setup,
+    /// The machine's MAC address
+    #[arg(long, value_name = "MAC")]
+    pub mac: String,
+    /// Its SMBIOS UUID
+    #[arg(long)]
+    pub uuid: Option<String>,
+    /// Its architecture; without it, every one that would boot something
+    #[arg(long)]
+    pub arch: Option<String>,
+    /// The one stage of interest: rom, ipxe, grub, u-boot, raspberry-pi, onie or system
+    #[arg(long)]
+    pub loader: Option<String>,
+    /// The address that it holds
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<Ipv4Addr>,
+    /// The relay that sends its requests on
+    #[arg(long, value_name = "ADDRESS")]
+    pub relay: Option<Ipv4Addr>,
+    /// Its vendor class (option 60), in place of the usual one of its architecture
+    #[arg(long, value_name = "TEXT")]
+    pub vendor: Option<String>,
+    /// Its user class (option 77)
+    #[arg(long, value_name = "TEXT")]
+    pub user_class: Option<String>,
+    /// The circuit that its relay names (option 82)
+    #[arg(long, value_name = "TEXT")]
+    pub circuit: Option<String>,
+}
+
+/// `replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The capture: pcap or pcapng
+    pub file: PathBuf,
+    /// The configuration; without one, it is what the capture suggests
+    #[command(flatten)]
+    pub setup: Setup,
+    /// How the comparison is printed: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log: Option<String>,
+}
+
+/// The configuration: a file, or all of it by flags
+#[derive(Debug, Default, Args)]
+pub struct Setup {
+    /// Read this file (without it, and without --interface: /etc/reveille.toml)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Serve this interface (may be repeated)
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub interface: Vec<String>,
+    /// Serve the files of this directory, by TFTP and HTTP
+    #[arg(long, value_name = "DIRECTORY")]
+    pub root: Option<PathBuf>,
+    /// Be the DHCP server, and give these addresses (may be repeated)
+    #[arg(long, value_name = "FIRST-LAST", requires = "interface", conflicts_with = "config")]
+    pub pool: Vec<String>,
+    /// Leave addresses to another DHCP server, and add what is needed to boot
+    #[arg(long, requires = "interface", conflicts_with = "config")]
+    pub proxy: bool,
+    /// Give this boot file to that architecture, or to a loader such as ipxe (may be repeated)
+    #[arg(long, value_name = "ARCH=FILE_OR_URL", requires = "interface", conflicts_with = "config")]
+    pub boot: Vec<String>,
+    /// Lease time, as 12h, 30m or infinite
+    #[arg(long, value_name = "TIME", requires = "interface", conflicts_with = "config")]
+    pub lease: Option<String>,
+    /// The clients' router (may be repeated)
+    #[arg(long, value_name = "ADDRESS", requires = "interface", conflicts_with = "config")]
+    pub router: Vec<String>,
+    /// The clients' DNS servers (may be repeated)
+    #[arg(long, value_name = "ADDRESS", requires = "interface", conflicts_with = "config")]
+    pub dns: Vec<String>,
+    /// Serve HTTP on this port [80]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub http_port: Option<u16>,
+    /// Serve TFTP on this port [69]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub tftp_port: Option<u16>,
+    /// Listen on this address only
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<Ipv4Addr>,
+}
+
+/// How the process itself runs
+#[derive(Debug, Default, Args)]
+pub struct Process {
+    /// Event loops [one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub shards: Option<u16>,
+    /// How they wait and send: auto or epoll
+    #[arg(long, value_name = "WAY")]
+    pub io: Option<String>,
+    /// Keep the leases in this directory [/var/lib/reveille]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub state_dir: Option<PathBuf>,
+    /// How decisions are printed: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_and_networks_by_flags_exclude_each_other() {
+        let parse = |line: &str| CommandLine::try_parse_from(line.split(' '));
+        for line in [
+            "reveille serve --interface eth0 --root /data/pxe --proxy",
+            "reveille serve --interface eth0 --root /data/pxe --pool 192.168.99.50-192.168.99.99 --lease 12h",
+            "reveille serve --config /etc/reveille.toml --http-port 8080 --log json --io epoll --shards 2",
+            "reveille check",
+            "reveille explain --mac 88:99:aa:bb:cc:dd --uuid 4c4c4544-0051-3510-8052-b4c04f564231 --arch x64-uefi --ip 10.0.0.1",
+            "reveille replay boot.pcap --config r.toml",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "reveille serve --config r.toml --proxy",
+            "reveille serve --proxy",
+            "reveille serve --http-port 0",
+            "reveille explain",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

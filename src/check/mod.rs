@@ -1,0 +1,204 @@
+//! What a plan boots, as a table: `check` and the start of `serve` print it, and what is missing.
+
+mod warnings;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::boot::plan::{LoaderName, Mode, Network, Piece, Plan, Subnet};
+use crate::config::LEASE_INFINITE;
+use crate::explain::request::{Machine, Stage};
+use crate::explain::{ARCHS, Row, join_ipxe, row, runs_ipxe, write_rows};
+use crate::settings::Settings;
+use crate::time::Duration;
+use crate::wire::ethernet::MacAddr;
+
+/// A machine that nobody named
+const ANYBODY: Machine<'static> = Machine {
+    mac: MacAddr([0x0e, 0xff, 0xff, 0xff, 0xff, 0xfe]),
+    uuid: None,
+    relay: None,
+    circuit: None,
+    vendor: None,
+    user_class: None,
+};
+
+/// What `serve` prints at its start and `check` when all is well: networks, what each architecture boots, and warnings
+///
+/// # Errors
+/// A boot file that does not fit once it is filled in.
+pub fn report(
+    plan: &Plan,
+    settings: &Settings,
+    config: Option<&Path>,
+    exists: impl Fn(&str) -> bool,
+) -> Result<String, String> {
+    let mut out = String::new();
+    for network in plan.networks() {
+        write_network(&mut out, network);
+    }
+    let tftp = plan.tftp_port();
+    let _ = writeln!(
+        out,
+        "{}: by TFTP (port {tftp}) and HTTP (port {})",
+        settings.root.display(),
+        plan.http_port()
+    );
+    let mut warnings = warnings::of_plan(plan, config, &exists);
+    for index in 0..plan.networks().len() {
+        let rows = rows(plan, index, &exists)?;
+        warnings.extend(warnings::of_rows(&rows, config));
+        write_table(&mut out, plan, index, rows, config);
+    }
+    warnings.dedup();
+    for warning in warnings {
+        let _ = writeln!(out, "warning: {warning}");
+    }
+    Ok(out)
+}
+
+fn write_network(out: &mut String, network: &Network) {
+    let (name, address) = (&network.interface, network.address);
+    let does = match network.mode {
+        Mode::Full => "DHCP server",
+        Mode::Proxy => "ProxyDHCP beside another DHCP server",
+        Mode::TakeOver => "whole offers to machines that boot from the network, beside another DHCP server",
+        Mode::Off => "no DHCP",
+    };
+    let _ = writeln!(out, "{name} {address}: {does}");
+    for subnet in &network.subnets {
+        if !subnet.pools.is_empty() || !subnet.attached {
+            write_subnet(out, subnet);
+        }
+    }
+}
+
+fn write_subnet(out: &mut String, subnet: &Subnet) {
+    let place = if subnet.attached { "" } else { " behind a relay" };
+    let count: u64 =
+        subnet.pools.iter().map(|pool| u64::from(pool.last.to_bits() - pool.first.to_bits()) + 1).sum();
+    let pools: Vec<_> = subnet.pools.iter().map(|pool| format!("{}-{}", pool.first, pool.last)).collect();
+    let gives = match pools.as_slice() {
+        [] => "no pool".to_owned(),
+        pools => format!("{} ({count} addresses), leases of {}", pools.join(", "), lease(subnet.lease)),
+    };
+    let _ = writeln!(out, "  {}{place}: {gives}", subnet.cidr);
+}
+
+/// As the configuration writes it
+fn lease(lease: Duration) -> String {
+    if lease == LEASE_INFINITE {
+        return "no end".to_owned();
+    }
+    let seconds = lease.as_secs();
+    let unit =
+        [(86_400, 'd'), (3_600, 'h'), (60, 'm')].into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, letter) = unit.unwrap_or((1, 's'));
+    format!("{}{letter}", seconds / unit)
+}
+
+/// What each architecture's firmware gets, and then its iPXE
+fn rows<'p>(plan: &'p Plan, network: usize, exists: &impl Fn(&str) -> bool) -> Result<Vec<Row<'p>>, String> {
+    let get = |stage| row(plan, network, stage, &ANYBODY, None, exists).map(as_written);
+    let mut rows = ARCHS.into_iter().map(|arch| get(Stage::Firmware(arch))).collect::<Result<Vec<_>, _>>()?;
+    for arch in ARCHS.into_iter().filter(|arch| runs_ipxe(*arch)) {
+        rows.push(get(Stage::Ipxe(arch))?);
+    }
+    Ok(rows)
+}
+
+/// A file that differs from machine to machine is shown as it is written
+fn as_written(row: Row<'_>) -> Row<'_> {
+    let differs = |piece: &Piece| !matches!(piece, Piece::Literal(_) | Piece::Server | Piece::Arch);
+    match row.answer.boot {
+        Some(boot) if boot.pieces.iter().any(differs) => {
+            Row { file: Some(boot.to_string()), exists: None, ..row }
+        }
+        _ => row,
+    }
+}
+
+fn write_table(out: &mut String, plan: &Plan, network: usize, mut rows: Vec<Row<'_>>, config: Option<&Path>) {
+    if plan.networks().len() > 1 {
+        let _ = writeln!(out, "on {}:", plan.networks()[network].interface);
+    }
+    join_ipxe(&mut rows);
+    let (given, nothing): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| row.file.is_some() || row.answer.menu.is_some());
+    write_rows(&given, config, out);
+    // Where iPXE gets nothing and is loaded from here, a warning says so.
+    let nothing: Vec<_> =
+        nothing.iter().filter(|row| row.loader != LoaderName::Ipxe).map(|row| row.stage.as_str()).collect();
+    if !nothing.is_empty() {
+        let _ = writeln!(out, "  nothing for {}", nothing.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{EXAMPLE, load};
+
+    fn said(config: &str, files: &[&str]) -> String {
+        let (plan, settings) = load(config).unwrap();
+        report(&plan, &settings, Some(Path::new("r.toml")), |name| files.contains(&name)).unwrap()
+    }
+
+    #[test]
+    fn the_example_of_the_manual() {
+        let expected = "\
+eth0 192.168.99.1: DHCP server
+  192.168.99.0/24: 192.168.99.50-192.168.99.99 (50 addresses), leases of 12h
+  10.44.0.0/24 behind a relay: 10.44.0.50-10.44.0.99 (50 addresses), leases of 12h
+/data/pxe: by TFTP (port 69) and HTTP (port 80)
+  x86-bios  lpxelinux.0                    rule 2, r.toml:19
+  ipxe      http://192.168.99.1/boot.ipxe  rule 1, r.toml:15
+  nothing for x64-uefi, x64-uefi-http, ia32-uefi, ia32-uefi-http, arm64-uefi, arm64-uefi-http, arm64-u-boot, \
+                        arm32-uefi, arm32-uefi-http, riscv64-uefi, riscv64-uefi-http
+";
+        assert_eq!(said(EXAMPLE, &["lpxelinux.0", "boot.ipxe"]), expected);
+        let missing = said(EXAMPLE, &["boot.ipxe"]);
+        assert!(missing.contains("lpxelinux.0 (missing)"), "{missing}");
+        assert!(
+            missing.ends_with("warning: lpxelinux.0 is not in the root (rule 2, r.toml:19)\n"),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_boot_is_told() {
+        let network = "root = \"/data\"\n[[network]]\ninterface = \"eth0\"\ndhcp = \"proxy\"\n";
+        let rule = |arch: &str, file: &str| {
+            format!("[[boot]]\nmatch = {{ arch = \"{arch}\" }}\nfile = \"{file}\"\n")
+        };
+        for (rules, files, warning) in [
+            (
+                rule("x64-uefi", "http://{server}/a.efi"),
+                &["a.efi"][..],
+                "warning: x64-uefi: a PXE ROM fetches by TFTP only",
+            ),
+            (
+                rule("x86-bios", "undionly.kpxe"),
+                &["undionly.kpxe"],
+                "warning: x86-bios: gets iPXE (undionly.kpxe), and iPXE gets nothing",
+            ),
+            (rule("31", "a"), &["a"], "warning: there is nothing to boot"),
+            (
+                "[[boot]]\nfile = \"a\"\n".to_owned() + &rule("x64-uefi", "b"),
+                &["a", "b"],
+                "warning: rule 2, r.toml:7 is never reached by a machine that boots: rule 1, r.toml:5 matches every one",
+            ),
+            (
+                "[[network]]\ninterface = \"eth1\"\npool = \"10.9.0.9\"\n[[network.subnet]]\nsubnet = \"10.44.0.0/24\"\n\
+                 [[boot]]\nfile = \"a\"\n"
+                    .to_owned(),
+                &["a"],
+                "warning: 10.44.0.0/24 is behind a relay and has no router",
+            ),
+        ] {
+            let said = said(&format!("{network}{rules}"), files);
+            assert_eq!(said.matches("warning: ").count(), 1, "{said}");
+            assert!(said.contains(warning), "{said}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What is allowed, and most likely not meant: files that are not there, rules that are never reached, clients that are
+//! given what they cannot fetch.
+
+use std::path::Path;
+
+use crate::boot::client::Wants;
+use crate::boot::plan::{BootFile, Boots, LoaderName, Mode, Piece, Plan, Reason, well_known};
+use crate::explain::Row;
+use crate::log::why;
+use crate::wire::dhcp::code;
+
+/// Warnings about the plan, whoever asks
+pub(super) fn of_plan(plan: &Plan, config: Option<&Path>, exists: &impl Fn(&str) -> bool) -> Vec<String> {
+    let mut warnings = missing(plan, config, exists);
+    warnings.extend(never_reached(plan, config));
+    warnings.extend(without_router(plan));
+    warnings
+}
+
+/// Rules behind one that answers every client
+fn never_reached(plan: &Plan, config: Option<&Path>) -> Option<String> {
+    let answers_all = |boots: &Boots| match boots {
+        // iPXE goes on to the next rule.
+        Boots::File(boot) => !well_known::is_ipxe(boot),
+        Boots::Nothing => true,
+        Boots::Unsaid => false,
+    };
+    let mut rules =
+        plan.rules().iter().skip_while(|rule| !rule.matches.is_empty() || !answers_all(&rule.boots));
+    let all = why(rules.next()?.reason, config);
+    let first = rules.find(|rule| rule.boots != Boots::Unsaid)?;
+    Some(format!(
+        "{} is never reached by a machine that boots: {all} matches every one of them. Put it last",
+        why(first.reason, config)
+    ))
+}
+
+/// Behind a relay, this server is reached through a router or not at all
+fn without_router(plan: &Plan) -> Vec<String> {
+    let networks =
+        plan.networks().iter().filter(|network| matches!(network.mode, Mode::Full | Mode::TakeOver));
+    let has_route = |code: &u8| [code::ROUTER, code::CLASSLESS_ROUTES].contains(code);
+    networks
+        .flat_map(|network| &network.subnets)
+        .filter(|subnet| !subnet.attached && !subnet.options.iter().any(|(code, _)| has_route(code)))
+        .map(|subnet| {
+            format!(
+                "{} is behind a relay and has no router: its machines get addresses, and cannot reach this server. \
+                 Write router = \"…\" there",
+                subnet.cidr
+            )
+        })
+        .collect()
+}
+
+/// Files that rules, machines and menus name and the root lacks. What has words to fill in is known only for a machine.
+fn missing(plan: &Plan, config: Option<&Path>, exists: &impl Fn(&str) -> bool) -> Vec<String> {
+    let of_rules = plan.rules().iter().filter_map(|rule| match &rule.boots {
+        Boots::File(boot) => Some((boot, rule.reason)),
+        Boots::Nothing | Boots::Unsaid => None,
+    });
+    let of_machines = plan.machines().iter().filter_map(|machine| {
+        let reason = Reason::Machine { line: machine.line };
+        machine.boot.as_ref().map(|boot| (boot, reason))
+    });
+    let of_menus = plan.menus().flat_map(|(menu, reason)| {
+        menu.items.iter().filter_map(move |item| Some((item.boot.as_ref()?, reason)))
+    });
+    of_rules
+        .chain(of_machines)
+        .chain(of_menus)
+        .filter(|(boot, _)| literal(boot).is_some_and(|name| !exists(name)))
+        .map(|(boot, reason)| format!("{boot} is not in the root ({})", why(reason, config)))
+        .collect()
+}
+
+/// The whole name, where it lies below this server's root for every client
+fn literal(boot: &BootFile) -> Option<&str> {
+    match boot.pieces.as_slice() {
+        [Piece::Literal(name)] if boot.server.is_none() && !boot.is_url() => Some(name),
+        _ => None,
+    }
+}
+
+/// What is given and cannot be used
+pub(super) fn of_rows(rows: &[Row<'_>], config: Option<&Path>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for row in rows {
+        let (Some(file), Some(boot)) = (&row.file, row.answer.boot) else { continue };
+        let reason = why(row.answer.reason, config);
+        if boot.is_url() && row.wants == Wants::Pxe && row.loader == LoaderName::Rom {
+            warnings.push(format!(
+                "{}: a PXE ROM fetches by TFTP only, not {file} ({reason}): name a file, and give the URL to match = {{ loader = \"ipxe\" }}",
+                row.stage
+            ));
+        }
+        let then = |other: &&Row<'_>| other.loader == LoaderName::Ipxe && other.arch == row.arch;
+        if well_known::is_ipxe(boot) && rows.iter().find(then).is_some_and(|ipxe| ipxe.file.is_none()) {
+            warnings.push(format!(
+                "{}: gets iPXE ({file}), and iPXE gets nothing: put a script named {} into the root, or write a rule for it: \
+                 match = {{ loader = \"ipxe\" }}",
+                row.stage,
+                well_known::IPXE_SCRIPT
+            ));
+        }
+    }
+    if rows.iter().all(|row| row.file.is_none()) {
+        let names: Vec<_> = well_known::LOADERS.iter().map(|loaders| loaders.names[0]).collect();
+        warnings.push(format!(
+            "there is nothing to boot: put a loader into the root under a name that is known ({}, …), or write a [[boot]] rule",
+            names.join(", ")
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,264 @@
+//! [`Model`] → [`Plan`] and [`Settings`]: how the values fit together, and what is wrong where they do not.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::Ipv4Addr;
+
+use super::errors::{At, Errors, Place};
+use super::model::{File, Item, ItemWhat, Machine, Menu, Model, Rule};
+use super::networks::Networks;
+use super::values::mode_name;
+use crate::boot::plan::{self, Boots, Match, Mode, Plan, Reason, well_known};
+use crate::io::interfaces::Interface;
+use crate::settings::Settings;
+
+/// Menu items that EDK2 can show
+const MENU_ITEMS_MAX: usize = 24;
+/// PXE 2.1 leaves the boot server types from here on to vendors: the items that this server boots itself
+const OWN_TYPES: u16 = 0x8000;
+/// What option 43 holds; it is never split (EDK2 joins no parts)
+const OPTION_MAX: usize = 255;
+
+/// The plan and the settings, unless anything is wrong; `root_problem` is why the root cannot be served
+pub(super) fn compile(
+    model: &Model,
+    interfaces: &[Interface],
+    exists: impl Fn(&str) -> bool,
+    root_problem: Option<String>,
+    mut errors: Errors,
+) -> Result<(Plan, Settings), Errors> {
+    if !errors.is_empty() {
+        // A value that could not be read would be missed below, and said to be missing.
+        return Err(errors);
+    }
+    let settings = settings(model, interfaces, &mut errors);
+    if let (Some(root), Some(problem)) = (&model.root, root_problem) {
+        errors.push(root.place, problem);
+    }
+    if model.networks.is_empty() {
+        errors.push(
+            Place::Missing,
+            "no network is served: write a [[network]] with its interface, or give --interface",
+        );
+    }
+    let listen = model.listen.map(|at| at.value);
+    let reservations = model.machines.iter().any(|machine| machine.address.is_some());
+    let gives =
+        |mode: Option<At<Mode>>| mode.is_some_and(|at| matches!(at.value, Mode::Full | Mode::TakeOver));
+    let rule_gives = model.rules.iter().any(|rule| gives(rule.mode));
+    let takes_over = rule_gives || model.machines.iter().any(|machine| gives(machine.mode));
+    let networks =
+        Networks::new(interfaces, listen, reservations, takes_over, &mut errors).compile(&model.networks);
+    pools_for_rules(model, &networks, &mut errors);
+    let machines = machines(&model.machines, &networks, rule_gives, &mut errors);
+    let menus = model.menus.iter().map(|one| menu(one, &mut errors)).collect();
+    let mut rules = rules(&model.rules, &errors);
+    if rules.iter().all(|rule| rule.boots == Boots::Unsaid) {
+        rules.extend(well_known::rules(exists));
+    }
+    match settings {
+        Some(settings) if errors.is_empty() => {
+            let plan = Plan::new(networks, rules, menus, machines);
+            Ok((plan.with_ports(settings.http_port, settings.tftp_port), settings))
+        }
+        _ => Err(errors),
+    }
+}
+
+fn settings(model: &Model, interfaces: &[Interface], errors: &mut Errors) -> Option<Settings> {
+    if let Some(listen) = model.listen
+        && !listen.value.is_unspecified()
+    {
+        let mut addresses = interfaces.iter().flat_map(|interface| &interface.addresses);
+        if !addresses.any(|(address, _)| *address == listen.value) {
+            errors.push(listen.place, format!("no interface has the address {}", listen.value));
+        }
+    }
+    if let Some(port) = model.tftp_port.filter(|port| [67, 68, 4011].contains(&port.value)) {
+        errors.push(port.place, format!("port {} is DHCP's: TFTP needs another", port.value));
+    }
+    let Some(root) = &model.root else {
+        errors.push(Place::Missing, "no directory to serve: write root = \"/data/pxe\", or give --root");
+        return None;
+    };
+    let usual = Settings::new(root.value.clone());
+    fn or<T: Clone>(written: &Option<At<T>>, usual: T) -> T {
+        written.as_ref().map_or(usual, |at| at.value.clone())
+    }
+    Some(Settings {
+        root: usual.root,
+        state_dir: or(&model.state_dir, usual.state_dir),
+        listen: model.listen.map(|at| at.value).filter(|address| !address.is_unspecified()),
+        http_port: or(&model.http_port, usual.http_port),
+        tftp_port: or(&model.tftp_port, usual.tftp_port),
+        single_port: or(&model.single_port, usual.single_port),
+        blksize_max: or(&model.blksize, usual.blksize_max),
+        windowsize_max: or(&model.windowsize, usual.windowsize_max),
+        shards: model.shards.map(|at| at.value),
+        io: or(&model.io, usual.io),
+        log: or(&model.log, usual.log),
+    })
+}
+
+/// A rule or a machine that gives addresses needs somewhere to take them from
+fn pools_for_rules(model: &Model, networks: &[plan::Network], errors: &mut Errors) {
+    let any_pool =
+        networks.iter().flat_map(|network| &network.subnets).any(|subnet| !subnet.pools.is_empty());
+    if any_pool {
+        return;
+    }
+    let of_rules = model.rules.iter().filter_map(|rule| rule.mode);
+    let of_machines =
+        model.machines.iter().filter(|machine| machine.address.is_none()).filter_map(|one| one.mode);
+    for mode in of_rules.chain(of_machines) {
+        if matches!(mode.value, Mode::Full | Mode::TakeOver) {
+            let name = mode_name(mode.value);
+            errors.push(
+                mode.place,
+                format!("\"{name}\" gives addresses, and no network has a pool: write one there"),
+            );
+        }
+    }
+}
+
+fn rules(rules: &[Rule], errors: &Errors) -> Vec<plan::Rule> {
+    let compile = |(number, rule): (u32, &Rule)| plan::Rule {
+        matches: rule.matches.clone(),
+        boots: match &rule.file {
+            Some(At { value: File::Named(boot), .. }) => Boots::File(boot.clone()),
+            Some(At { value: File::Nothing, .. }) => Boots::Nothing,
+            None => Boots::Unsaid,
+        },
+        mode: rule.mode.map(|at| at.value),
+        reason: Reason::Rule { number, line: errors.line(rule.place) },
+    };
+    (1..).zip(rules).map(compile).collect()
+}
+
+fn menu(menu: &Menu, errors: &mut Errors) -> (Vec<Match>, plan::Menu, Reason) {
+    if menu.items.is_empty() {
+        errors.push(
+            menu.place,
+            "a menu without items: write items = [{ name = \"Install\", file = \"lpxelinux.0\" }]",
+        );
+    }
+    if menu.items.len() > MENU_ITEMS_MAX {
+        let message = format!("{} items; UEFI firmware shows {MENU_ITEMS_MAX} at most", menu.items.len());
+        errors.push(menu.place, message);
+    }
+    let printable = |text: &str| !text.is_empty() && text.bytes().all(|b| matches!(b, b' '..=b'~'));
+    let texts = menu.items.iter().map(|item| (item.name.as_str(), item.place));
+    for (text, place) in texts.chain([(menu.prompt.as_str(), menu.place)]) {
+        if !printable(text) {
+            errors.push(place, format!("firmware shows printable ASCII only: `{}`", text.escape_debug()));
+        }
+    }
+    // 43.8 and 43.9 an item, 43.10, 43.6 and the three lengths (PXE 2.1 §2.2.3).
+    let servers_of = |item: &Item| match &item.what {
+        ItemWhat::Servers(servers, _) => servers.len(),
+        _ => 1,
+    };
+    let of_items: usize = menu.items.iter().map(|item| 3 + 4 * servers_of(item) + 3 + item.name.len()).sum();
+    let len = of_items + 1 + menu.prompt.len() + 3 + 3 * 2 + 1;
+    if len > OPTION_MAX {
+        let message = format!(
+            "the menu takes {len} bytes; DHCP has room for {OPTION_MAX}: shorten its names, or drop items"
+        );
+        errors.push(menu.place, message);
+    }
+    let items = (OWN_TYPES..).zip(&menu.items).map(|(own, item)| {
+        let (kind, boot, servers) = match &item.what {
+            ItemWhat::Local => (0, None, Vec::new()),
+            ItemWhat::File(file) => (own, Some(file.value.clone()), Vec::new()),
+            ItemWhat::Servers(servers, kind) => (kind.value, None, servers.clone()),
+        };
+        plan::MenuItem { kind, text: item.name.clone(), boot, servers }
+    });
+    let compiled =
+        plan::Menu { prompt: menu.prompt.clone(), timeout_s: menu.timeout_s, items: items.collect() };
+    (menu.matches.clone(), compiled, Reason::Menu { line: errors.line(menu.place) })
+}
+
+/// `rule_gives`: some rule gives addresses where the network does not, perhaps to this very machine
+fn machines(
+    machines: &[Machine],
+    networks: &[plan::Network],
+    rule_gives: bool,
+    errors: &mut Errors,
+) -> Vec<plan::Machine> {
+    let (mut macs, mut uuids, mut addresses, mut names) =
+        (Once::new(), Once::new(), Once::new(), Once::new());
+    for machine in machines {
+        macs.check("mac", machine.mac, errors);
+        uuids.check("uuid", machine.uuid, errors);
+        addresses.check("address", machine.address, errors);
+        names.check("hostname", machine.hostname.clone(), errors);
+        if let Some(address) = machine.address
+            && let Some(message) = unusable(address.value, machine, networks, rule_gives)
+        {
+            errors.push(address.place, message);
+        }
+    }
+    let compile = |machine: &Machine| plan::Machine {
+        mac: machine.mac.map(|at| at.value),
+        uuid: machine.uuid.map(|at| at.value),
+        address: machine.address.map(|at| at.value),
+        hostname: machine.hostname.as_ref().map(|at| at.value.clone()),
+        mode: machine.mode.map(|at| at.value),
+        boot: machine.file.as_ref().map(|at| at.value.clone()),
+        line: errors.line(machine.place),
+    };
+    machines.iter().map(compile).collect()
+}
+
+/// Values that two machines cannot share
+struct Once<T>(HashMap<T, Place>);
+
+impl<T: Eq + Hash + std::fmt::Display> Once<T> {
+    fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    fn check(&mut self, key: &str, value: Option<At<T>>, errors: &mut Errors) {
+        let Some(At { value, place }) = value else { return };
+        match self.0.get(&value) {
+            Some(first) => {
+                let line = errors.line(*first);
+                errors.push(place, format!("another machine has the {key} {value}, in line {line}"));
+            }
+            None => {
+                self.0.insert(value, place);
+            }
+        }
+    }
+}
+
+/// Why no network can give a machine that address
+fn unusable(
+    address: Ipv4Addr,
+    machine: &Machine,
+    networks: &[plan::Network],
+    rule_gives: bool,
+) -> Option<String> {
+    let subnets =
+        || networks.iter().flat_map(|network| network.subnets.iter().map(move |subnet| (network, subnet)));
+    let Some((network, subnet)) = subnets().find(|(_, subnet)| subnet.cidr.contains(address)) else {
+        // With no network compiled, what is wrong there is said already.
+        let known: Vec<_> = subnets().map(|(_, subnet)| subnet.cidr.to_string()).collect();
+        return (!known.is_empty())
+            .then(|| format!("no subnet holds {address}: those that are served are {}", known.join(", ")));
+    };
+    if address == network.address {
+        return Some(format!("{address} is this server's own address"));
+    }
+    if subnet.cidr.prefix < 31 && (address == subnet.cidr.address || address == subnet.cidr.broadcast()) {
+        return Some(format!("{address} is {}'s network or broadcast address", subnet.cidr));
+    }
+    let mode = machine.mode.map_or(network.mode, |at| at.value);
+    (matches!(mode, Mode::Proxy | Mode::Off) && !rule_gives).then(|| {
+        format!(
+            "dhcp is \"{}\" for this machine, so its address comes from elsewhere: leave it out, or write dhcp = \"take-over\"",
+            mode_name(mode)
+        )
+    })
+}

@@ -1,0 +1,124 @@
+//! The configuration as it was written, each value with its place: by a file or by flags, the same model.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use super::errors::{At, Place};
+use crate::boot::client::Uuid;
+use crate::boot::plan::{BootFile, Cidr, Match, Mode, Range};
+use crate::settings::{Io, LogFormat};
+use crate::time::Duration;
+use crate::wire::ethernet::MacAddr;
+
+/// The whole of it
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) root: Option<At<PathBuf>>,
+    pub(super) http_port: Option<At<u16>>,
+    pub(super) tftp_port: Option<At<u16>>,
+    pub(super) single_port: Option<At<bool>>,
+    pub(super) blksize: Option<At<u16>>,
+    pub(super) windowsize: Option<At<u16>>,
+    pub(super) listen: Option<At<Ipv4Addr>>,
+    pub(super) shards: Option<At<u16>>,
+    pub(super) io: Option<At<Io>>,
+    pub(super) state_dir: Option<At<PathBuf>>,
+    pub(super) log: Option<At<LogFormat>>,
+    pub(super) networks: Vec<Network>,
+    pub(super) rules: Vec<Rule>,
+    pub(super) menus: Vec<Menu>,
+    pub(super) machines: Vec<Machine>,
+}
+
+/// `[[network]]`
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) place: Place,
+    pub(super) interface: At<String>,
+    pub(super) address: Option<At<Ipv4Addr>>,
+    pub(super) mode: Option<At<Mode>>,
+    pub(super) authoritative: Option<At<bool>>,
+    pub(super) probe: Option<At<bool>>,
+    /// Of the interface's own subnet; the rest of it is inherited by the subnets behind relays
+    pub(super) own: Scope,
+    pub(super) subnets: Vec<Subnet>,
+}
+
+/// `[[network.subnet]]`
+#[derive(Debug)]
+pub(super) struct Subnet {
+    pub(super) cidr: At<Cidr>,
+    pub(super) scope: Scope,
+}
+
+/// What a subnet's clients get
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    pub(super) pools: Vec<At<Range>>,
+    pub(super) lease: Option<At<Duration>>,
+    pub(super) routers: Vec<At<Ipv4Addr>>,
+    pub(super) dns: Vec<At<Ipv4Addr>>,
+    pub(super) domain: Option<At<String>>,
+    pub(super) ntp: Vec<At<Ipv4Addr>>,
+    /// Code and value
+    pub(super) options: Vec<At<(u8, Vec<u8>)>>,
+}
+
+/// `[[boot]]`
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) place: Place,
+    pub(super) matches: Vec<Match>,
+    pub(super) file: Option<At<File>>,
+    pub(super) mode: Option<At<Mode>>,
+}
+
+/// The value of `file`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum File {
+    /// A name or URL
+    Named(BootFile),
+    /// `""`: none, on purpose
+    Nothing,
+}
+
+/// `[[menu]]`
+#[derive(Debug)]
+pub(super) struct Menu {
+    pub(super) place: Place,
+    pub(super) matches: Vec<Match>,
+    pub(super) prompt: String,
+    pub(super) timeout_s: u8,
+    pub(super) items: Vec<Item>,
+}
+
+/// One of a menu's `items`
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) place: Place,
+    pub(super) name: String,
+    pub(super) what: ItemWhat,
+}
+
+/// What an item boots
+#[derive(Debug)]
+pub(super) enum ItemWhat {
+    /// `local = true`
+    Local,
+    /// `file`
+    File(At<BootFile>),
+    /// `servers` and `type`: other machines' boot service
+    Servers(Vec<Ipv4Addr>, At<u16>),
+}
+
+/// `[[machine]]`
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) place: Place,
+    pub(super) mac: Option<At<MacAddr>>,
+    pub(super) uuid: Option<At<Uuid>>,
+    pub(super) address: Option<At<Ipv4Addr>>,
+    pub(super) hostname: Option<At<String>>,
+    pub(super) file: Option<At<BootFile>>,
+    pub(super) mode: Option<At<Mode>>,
+}

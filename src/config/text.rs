@@ -1,0 +1,266 @@
+//! TOML text → [`Model`]. Every value is read and checked by itself; how they fit together is `compile`'s.
+
+use std::path::PathBuf;
+
+use super::errors::{At, Errors};
+use super::model::{File, Item, ItemWhat, Machine, Menu, Model, Network, Rule, Scope, Subnet};
+use super::options;
+use super::table::Table;
+use super::values;
+use crate::boot::plan::{BootFile, Match};
+use crate::limits::{BLKSIZE_MAX, BLKSIZE_MIN, WINDOWSIZE_MAX};
+use crate::settings::{Io, LogFormat};
+
+/// The model of a text; what is wrong goes to `errors`
+pub(super) fn read(text: &str, errors: &mut Errors) -> Model {
+    let mut table = Table::parse(text, errors);
+    let mut model = Model {
+        root: table.string("root", errors, path),
+        http_port: table.number("http-port", errors, 1, 65_535),
+        tftp_port: table.number("tftp-port", errors, 1, 65_535),
+        listen: table.string("listen", errors, values::address),
+        shards: table.number("shards", errors, 1, 1_024),
+        io: table.string("io", errors, io),
+        state_dir: table.string("state-dir", errors, path),
+        log: table.string("log", errors, log),
+        ..Model::default()
+    };
+    if let Some(mut tftp) = table.table("tftp", "[tftp]", errors) {
+        model.single_port = tftp.boolean("single-port", errors);
+        model.blksize = tftp.number("blksize", errors, BLKSIZE_MIN.into(), BLKSIZE_MAX.into());
+        model.windowsize = tftp.number("windowsize", errors, 1, WINDOWSIZE_MAX.into());
+        tftp.finish(errors);
+    }
+    model.networks = table
+        .tables("network", "[[network]]", errors)
+        .into_iter()
+        .filter_map(|one| network(one, errors))
+        .collect();
+    model.rules = table.tables("boot", "[[boot]]", errors).into_iter().map(|one| rule(one, errors)).collect();
+    model.menus = table.tables("menu", "[[menu]]", errors).into_iter().map(|one| menu(one, errors)).collect();
+    model.machines =
+        table.tables("machine", "[[machine]]", errors).into_iter().map(|one| machine(one, errors)).collect();
+    table.later("admin", errors, "leave it out");
+    table.later(
+        "image",
+        errors,
+        "put the files of the image below the root, and name them in [[boot]] or [[machine]]",
+    );
+    table.finish(errors);
+    model
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        Err("an empty path: write one like \"/data/pxe\"".to_owned())
+    } else {
+        Ok(PathBuf::from(text))
+    }
+}
+
+pub(super) fn io(text: &str) -> Result<Io, String> {
+    if text == "uring" {
+        return Err("io_uring is not supported yet: write \"auto\" or \"epoll\"".to_owned());
+    }
+    values::choose(text, "way of I/O", &[("auto", Io::Auto), ("epoll", Io::Epoll)])
+}
+
+pub(super) fn log(text: &str) -> Result<LogFormat, String> {
+    values::choose(text, "log format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+}
+
+fn words(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+fn network(mut table: Table<'_>, errors: &mut Errors) -> Option<Network> {
+    let place = table.place;
+    let interface = table.string("interface", errors, words);
+    let subnets: Vec<_> = table
+        .tables("subnet", "[[network.subnet]]", errors)
+        .into_iter()
+        .filter_map(|one| subnet(one, errors))
+        .collect();
+    let network = interface.map(|interface| Network {
+        place,
+        interface,
+        address: table.string("address", errors, values::address),
+        mode: table.string("dhcp", errors, values::mode),
+        authoritative: table.boolean("authoritative", errors),
+        probe: table.boolean("probe", errors),
+        own: scope(&mut table, errors),
+        subnets,
+    });
+    if network.is_none() {
+        if !table.found("interface") {
+            errors.push(place, "a network needs its interface: write interface = \"eth0\"");
+        }
+        return None;
+    }
+    table.finish(errors);
+    network
+}
+
+fn subnet(mut table: Table<'_>, errors: &mut Errors) -> Option<Subnet> {
+    let place = table.place;
+    let cidr = table.string("subnet", errors, values::cidr);
+    let scope = scope(&mut table, errors);
+    if !table.found("subnet") {
+        errors.push(place, "a subnet needs its addresses: write subnet = \"10.44.0.0/24\"");
+    }
+    table.finish(errors);
+    cidr.map(|cidr| Subnet { cidr, scope })
+}
+
+fn scope(table: &mut Table<'_>, errors: &mut Errors) -> Scope {
+    Scope {
+        pools: table.strings("pool", errors, values::range),
+        lease: table.string("lease", errors, values::lease),
+        routers: table.strings("router", errors, values::address),
+        dns: table.strings("dns", errors, values::address),
+        domain: table.string("domain", errors, values::hostname),
+        ntp: table.strings("ntp", errors, values::address),
+        options: table
+            .tables("options", "options = [{ code = 42, ip = [\"192.168.99.1\"] }]", errors)
+            .into_iter()
+            .filter_map(|one| options::read(one, errors))
+            .collect(),
+    }
+}
+
+fn file(text: &str) -> Result<File, String> {
+    if text.is_empty() { Ok(File::Nothing) } else { boot_file(text).map(File::Named) }
+}
+
+fn boot_file(text: &str) -> Result<BootFile, String> {
+    BootFile::parse(text).map_err(|error| error.to_string())
+}
+
+fn rule(mut table: Table<'_>, errors: &mut Errors) -> Rule {
+    let place = table.place;
+    let before = errors.len();
+    let matches = matches(&mut table, errors);
+    let mut file = table.string("file", errors, file);
+    let server = table.string("server", errors, values::address);
+    let mode = table.string("dhcp", errors, values::mode);
+    table.finish(errors);
+    match (&mut file, server) {
+        (Some(At { value: File::Named(boot), .. }), Some(server)) => boot.server = Some(server.value),
+        (_, Some(server)) => errors.push(server.place, "`server` holds the boot file: give it a `file` too"),
+        _ => {}
+    }
+    if file.is_none() && mode.is_none() && errors.len() == before {
+        errors.push(place, "a boot rule needs its `file`, or at least `dhcp`: write file = \"lpxelinux.0\"");
+    }
+    Rule { place, matches, file, mode }
+}
+
+/// The conditions of `match`
+fn matches(table: &mut Table<'_>, errors: &mut Errors) -> Vec<Match> {
+    fn some<T>(values: Vec<At<T>>, make: impl Fn(Vec<T>) -> Match) -> Option<Match> {
+        let values: Vec<_> = values.into_iter().map(|at| at.value).collect();
+        (!values.is_empty()).then(|| make(values))
+    }
+    let Some(mut table) = table.table("match", "match = { arch = \"x64-uefi\" }", errors) else {
+        return Vec::new();
+    };
+    let place = table.place;
+    let before = errors.len();
+    let matches: Vec<Match> = [
+        some(table.strings("arch", errors, values::arch), Match::Arch),
+        some(table.strings("loader", errors, values::loader), Match::Loader),
+        some(table.strings("mac", errors, values::mac_glob), Match::Mac),
+        some(table.strings("uuid", errors, values::uuid), Match::Uuid),
+        some(table.strings("subnet", errors, values::cidr), Match::Subnet),
+        some(table.strings("vendor", errors, words), Match::Vendor),
+        some(table.strings("user-class", errors, words), Match::UserClass),
+        some(table.strings("circuit", errors, words), Match::Circuit),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    table.finish(errors);
+    if matches.is_empty() && errors.len() == before {
+        errors
+            .push(place, "an empty match: leave it out, and the rule is for every client that network-boots");
+    }
+    matches
+}
+
+fn menu(mut table: Table<'_>, errors: &mut Errors) -> Menu {
+    let place = table.place;
+    let menu = Menu {
+        place,
+        matches: matches(&mut table, errors),
+        prompt: table
+            .string("prompt", errors, words)
+            .map_or_else(|| "Network boot".to_owned(), |at| at.value),
+        // 255 shows the menu and waits (PXE 2.1, option 43.10).
+        timeout_s: table.number("timeout", errors, 0, 254).map_or(255, |at| at.value),
+        items: table
+            .tables("items", "items = [{ name = \"Install\", file = \"lpxelinux.0\" }]", errors)
+            .into_iter()
+            .filter_map(|one| item(one, errors))
+            .collect(),
+    };
+    table.finish(errors);
+    menu
+}
+
+fn item(mut table: Table<'_>, errors: &mut Errors) -> Option<Item> {
+    let place = table.place;
+    let before = errors.len();
+    let name = table.string("name", errors, words);
+    let local = table.boolean("local", errors).is_some_and(|local| local.value);
+    let file = table.string("file", errors, boot_file);
+    let mut servers: Vec<_> = table.strings("servers", errors, values::address);
+    servers.extend(table.string("server", errors, values::address));
+    let kind = table.number("type", errors, 1, 65_534);
+    table.finish(errors);
+    let servers: Vec<_> = servers.into_iter().map(|at| at.value).collect();
+    let what = match (local, file, servers.is_empty(), kind) {
+        (true, None, true, None) => ItemWhat::Local,
+        (false, Some(file), true, None) => ItemWhat::File(file),
+        (false, None, false, Some(kind)) => ItemWhat::Servers(servers, kind),
+        _ if errors.len() > before => return None,
+        _ => {
+            errors.push(
+                place,
+                "a menu item is one of these: local = true; file = \"…\"; servers = [\"…\"] with their boot service's type",
+            );
+            return None;
+        }
+    };
+    let Some(name) = name else {
+        errors.push(place, "a menu item needs the text that is shown: write name = \"Install\"");
+        return None;
+    };
+    Some(Item { place, name: name.value, what })
+}
+
+fn machine(mut table: Table<'_>, errors: &mut Errors) -> Machine {
+    let place = table.place;
+    let mut machine = Machine {
+        place,
+        mac: table.string("mac", errors, |text| text.parse().map_err(|error| format!("`{text}`: {error}"))),
+        uuid: table.string("uuid", errors, values::uuid),
+        address: table.string("address", errors, values::address),
+        hostname: table.string("hostname", errors, values::hostname),
+        file: table.string("file", errors, boot_file),
+        mode: table.string("dhcp", errors, values::mode),
+    };
+    let server = table.string("server", errors, values::address);
+    table.later("image", errors, "give the machine a `file`");
+    if !table.found("mac") && !table.found("uuid") {
+        errors.push(place, "a machine is known by its mac or its uuid: write mac = \"88:99:aa:bb:cc:dd\"");
+    }
+    table.finish(errors);
+    match (&mut machine.file, server) {
+        (Some(file), Some(server)) => file.value.server = Some(server.value),
+        (None, Some(At { place, .. })) => {
+            errors.push(place, "`server` holds the machine's boot file: give it a `file` too");
+        }
+        _ => {}
+    }
+    machine
+}

@@ -1,0 +1,36 @@
+//! The outside: sockets, files, the clock. The only system calls of the program but content's, and the only `unsafe`.
+//!
+//! ```text
+//!   socket, packet ─▶ sockets          opened before anything is served, with errors that say the way out
+//!                        │
+//!   epoll: wait ─▶ receive ─▶ Shard ─▶ outbox ─▶ held ─▶ flush ─▶ stage ─▶ send
+//!            └────▶ stream ──▶ Shard ─▶ sendfile
+//! ```
+//!
+//! - [`epoll`]: one shard's loop; [`sockets`]: what it reads and writes; [`clock`]: its time
+//! - `receive`: what a datagram or frame is to the shard; `held`: replies that wait for the disk
+//! - `flush`: which socket each reply leaves by and how windows are cut (pure: another driver makes the same messages);
+//!   `stage`: the bytes of blocks, read from their files; `send`: the calls, and what to do when the kernel has no room
+//! - `stream`: TCP connections
+//! - [`socket`], [`packet`], `occupant`: opening, and saying who else has a port; [`interfaces`]: what there is
+//! - [`notes`]: decisions on their way to the log; [`process`]: processors and limits; `sys`: the system calls
+//!
+//! It decides nothing about protocols, and nothing above [`crate::shard`] is known here.
+
+pub mod clock;
+pub mod epoll;
+mod flush;
+mod held;
+pub mod interfaces;
+pub mod notes;
+mod occupant;
+pub mod packet;
+mod receive;
+mod send;
+pub mod socket;
+pub mod sockets;
+mod stage;
+mod stream;
+mod sys;
+
+pub use sys::process;

@@ -1,0 +1,112 @@
+//! Messages that are ready to be sent: blocks read from their images, and headers, in memory taken once.
+
+use std::io;
+use std::ops::Range;
+
+use super::flush::Burst;
+use super::sys::file;
+use crate::boot::image::ImageId;
+use crate::content::Tree;
+use crate::limits::{BATCH, STAGE_BYTES};
+use crate::wire::tftp;
+
+/// One message: bytes of the stage, then those of its slot
+#[derive(Clone, Debug)]
+pub(super) struct Staged {
+    /// Index of the reply
+    pub(super) slot: usize,
+    /// The blocks that its bytes in the stage are; `None`: they are headers
+    pub(super) burst: Option<Burst>,
+    range: Range<usize>,
+}
+
+/// Room for the messages of one call
+pub(super) struct Stage {
+    bytes: Vec<u8>,
+    used: usize,
+    messages: Vec<Staged>,
+}
+
+impl Stage {
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![0; STAGE_BYTES], used: 0, messages: Vec::with_capacity(BATCH) }
+    }
+
+    /// Whether one more message with so many bytes in the stage fits
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.messages.len() < BATCH && self.bytes.len() - self.used >= bytes
+    }
+
+    /// The messages, in order
+    pub(super) fn messages(&self) -> &[Staged] {
+        &self.messages
+    }
+
+    /// The bytes of a message that lie in the stage
+    pub(super) fn bytes(&self, message: &Staged) -> &[u8] {
+        &self.bytes[message.range.clone()]
+    }
+
+    /// Adds a reply with the headers that go before its slot's bytes; there is room
+    pub(super) fn push(&mut self, slot: usize, headers: &[u8]) {
+        let range = self.take(headers.len());
+        self.bytes[range.clone()].copy_from_slice(headers);
+        self.messages.push(Staged { slot, burst: None, range });
+    }
+
+    /// Adds blocks of an image; there is room
+    ///
+    /// # Errors
+    /// Where the image cannot be read, or is not what was opened any more: nothing is added.
+    pub(super) fn push_burst(&mut self, slot: usize, burst: Burst, images: &mut Tree) -> io::Result<()> {
+        let range = self.take(burst.bytes());
+        let region = &mut self.bytes[range.clone()];
+        if let Err(error) = read(images, burst, region) {
+            self.used = range.start;
+            return Err(error);
+        }
+        burst.emit_headers(region);
+        self.messages.push(Staged { slot, burst: Some(burst), range });
+        Ok(())
+    }
+
+    fn take(&mut self, len: usize) -> Range<usize> {
+        let start = self.used;
+        self.used += len;
+        start..self.used
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.used = 0;
+        self.messages.clear();
+    }
+}
+
+/// Reads the content of blocks to where they lie, and makes sure that it is of the version that was opened
+fn read(images: &mut Tree, burst: Burst, region: &mut [u8]) -> io::Result<()> {
+    let window = burst.window;
+    if window.len == 0 {
+        return Ok(());
+    }
+    let changed = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    if let Some((file, base)) = images.file(window.image) {
+        let offset = base + window.offset;
+        let read = file::read_blocks(file, offset, region, tftp::DATA_HEADER_LEN, window.blksize.into())?;
+        if read != window.len as usize || !images.verify(window.image) {
+            return Err(changed());
+        }
+        return Ok(());
+    }
+    let content = in_memory(images, window.image, window.offset, window.len as usize).ok_or_else(changed)?;
+    let blocks = region.chunks_mut(burst.stride().into());
+    for (block, content) in blocks.zip(content.chunks(window.blksize.into())) {
+        block[tftp::DATA_HEADER_LEN..].copy_from_slice(content);
+    }
+    Ok(())
+}
+
+/// A part of an image that is in memory
+pub(super) fn in_memory(images: &Tree, id: ImageId, offset: u64, len: usize) -> Option<&[u8]> {
+    let start = usize::try_from(offset).ok()?;
+    images.bytes(id)?.get(start..start.checked_add(len)?)
+}

@@ -1,0 +1,302 @@
+//! TCP connections: bytes to the shard, and what it says in return to the kernel.
+//!
+//! A connection is read only while the shard waits for a request, so that a client that sends more than it reads is slowed
+//! by TCP itself. Files leave by sendfile, a part a turn, and the next connection has its turn. An idle connection costs
+//! its descriptor and a few bytes; the buffer is the shard's.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+
+use mio::net::TcpStream;
+use socket2::SockRef;
+
+use super::clock::Clock;
+use super::stage::in_memory;
+use super::sys::file;
+use crate::boot::image::ImageId;
+use crate::content::Tree;
+use crate::limits::{LINGER_BYTES, LINGER_TIME, STREAM_READ_BYTES, STREAM_TURN_BYTES, STREAM_TURNS};
+use crate::proto::http::{ConnectionId, Output};
+use crate::proto::outbox::Outbox;
+use crate::shard::Shard;
+use crate::time::Instant;
+
+/// What the kernel says of a connection. Readiness comes once (edge-triggered) and is remembered until it is used up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Readiness {
+    /// Bytes, or the end of them, can be read
+    pub(super) readable: bool,
+    /// Bytes can be written
+    pub(super) writable: bool,
+    /// The client has sent its last byte
+    pub(super) half_closed: bool,
+    /// The connection is gone in both directions
+    pub(super) reset: bool,
+}
+
+struct Stream {
+    socket: TcpStream,
+    id: ConnectionId,
+    ready: Readiness,
+    is_queued: bool,
+    /// Closed for sending: what the client still sends is read and dropped, up to so many bytes, since a reset would take
+    /// the last response with it (RFC 9112 §9.6)
+    lingering: Option<usize>,
+}
+
+/// What a turn of a connection ends with
+#[derive(PartialEq, Eq)]
+enum Turn {
+    /// Until the kernel says more
+    Waits,
+    /// It can go on; others first
+    Again,
+    /// All is sent: it is to be closed
+    Ends,
+    /// It is closed, or broken
+    Gone,
+}
+
+/// Why nothing was written
+enum Unsent {
+    /// The socket has no room
+    Later,
+    /// By a signal
+    Interrupted,
+    /// The image cannot be read, or is another by now
+    Image,
+    /// The connection is broken
+    Broken,
+}
+
+/// The connections of one shard, by their slot in the shard's table
+pub(super) struct Streams {
+    slots: Vec<Option<Stream>>,
+    /// Those with something to do, each once
+    queue: VecDeque<usize>,
+    lingering: VecDeque<(Instant, ConnectionId)>,
+    buffer: Vec<u8>,
+}
+
+impl Streams {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            queue: VecDeque::new(),
+            lingering: VecDeque::new(),
+            buffer: vec![0; STREAM_READ_BYTES],
+        }
+    }
+
+    /// Keeps an accepted connection
+    pub(super) fn insert(&mut self, id: ConnectionId, socket: TcpStream) {
+        if self.slots.len() <= id.slot() {
+            self.slots.resize_with(id.slot() + 1, || None);
+        }
+        let ready = Readiness { writable: true, ..Readiness::default() };
+        self.slots[id.slot()] = Some(Stream { socket, id, ready, is_queued: false, lingering: None });
+    }
+
+    /// The kernel says something of the connection in that slot
+    pub(super) fn on_ready(&mut self, slot: usize, ready: Readiness) {
+        let Some(Some(stream)) = self.slots.get_mut(slot) else { return };
+        stream.ready.readable |= ready.readable;
+        stream.ready.writable |= ready.writable;
+        stream.ready.half_closed |= ready.half_closed;
+        stream.ready.reset |= ready.reset;
+        self.queue(slot);
+    }
+
+    /// The shard has something new to say on a connection
+    pub(super) fn on_changed(&mut self, id: ConnectionId) {
+        self.queue(id.slot());
+    }
+
+    fn queue(&mut self, slot: usize) {
+        if let Some(Some(stream)) = self.slots.get_mut(slot)
+            && !stream.is_queued
+        {
+            stream.is_queued = true;
+            self.queue.push_back(slot);
+        }
+    }
+
+    /// Whether a connection can go on
+    pub(super) fn is_ready(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// When [`Streams::on_deadline`] is due
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.lingering.front().map(|&(until, _)| until)
+    }
+
+    /// Closes connections whose clients had their time to notice
+    pub(super) fn on_deadline(&mut self, now: Instant, shard: &mut Shard<Tree>, outbox: &mut Outbox) {
+        while let Some(&(until, id)) = self.lingering.front()
+            && until <= now
+            && outbox.has_room()
+        {
+            self.lingering.pop_front();
+            let is_it = |stream: &&Stream| stream.id == id && stream.lingering.is_some();
+            if self.slots[id.slot()].as_ref().filter(is_it).is_some() {
+                self.close(now, id, shard, outbox);
+            }
+        }
+    }
+
+    /// Gives the next connections that can go on a turn each, while the outbox has room for what they tell. The clock is read after
+    /// each write, since the first bytes of a response and its last often leave in one turn.
+    pub(super) fn serve(&mut self, clock: Clock, shard: &mut Shard<Tree>, outbox: &mut Outbox) {
+        for _ in 0..self.queue.len().min(STREAM_TURNS) {
+            if !outbox.has_room() {
+                return;
+            }
+            let Some(slot) = self.queue.pop_front() else { return };
+            let Some(stream) = &mut self.slots[slot] else { continue };
+            stream.is_queued = false;
+            let id = stream.id;
+            match stream.take_turn(clock, &mut self.buffer, shard, outbox) {
+                Turn::Waits => {}
+                Turn::Again => self.queue(slot),
+                Turn::Ends => {
+                    if stream.linger() {
+                        self.lingering.push_back((clock.now() + LINGER_TIME, id));
+                        self.queue(slot);
+                    } else {
+                        self.close(clock.now(), id, shard, outbox);
+                    }
+                }
+                Turn::Gone => self.close(clock.now(), id, shard, outbox),
+            }
+        }
+    }
+
+    fn close(&mut self, now: Instant, id: ConnectionId, shard: &mut Shard<Tree>, outbox: &mut Outbox) {
+        self.slots[id.slot()] = None;
+        shard.on_hangup(now, id, outbox);
+    }
+}
+
+impl Stream {
+    fn take_turn(
+        &mut self,
+        clock: Clock,
+        buffer: &mut [u8],
+        shard: &mut Shard<Tree>,
+        outbox: &mut Outbox,
+    ) -> Turn {
+        if self.ready.reset {
+            return Turn::Gone;
+        }
+        if self.lingering.is_some() {
+            return self.drop_bytes(buffer);
+        }
+        let mut left = STREAM_TURN_BYTES;
+        loop {
+            if left == 0 || !outbox.has_room() {
+                return Turn::Again;
+            }
+            let written = match shard.poll_output(self.id) {
+                Output::Close => return Turn::Ends,
+                Output::Wait if !self.ready.readable => return Turn::Waits,
+                Output::Wait => match self.read(buffer) {
+                    Ok(0) => return Turn::Gone,
+                    Ok(len) => {
+                        left = left.saturating_sub(len);
+                        shard.on_bytes(clock.now(), self.id, &buffer[..len]);
+                        continue;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Waits,
+                    Err(_) => return Turn::Gone,
+                },
+                Output::Bytes { .. } | Output::Image { .. } if !self.ready.writable => return Turn::Waits,
+                Output::Bytes { bytes, more } => self.write(bytes, more),
+                Output::Image { id, offset, len, more } => {
+                    let len = usize::try_from(len).map_or(left, |len| len.min(left));
+                    self.write_image(shard.images(), id, offset, len, more)
+                }
+            };
+            match written {
+                Ok(len) => {
+                    left = left.saturating_sub(len);
+                    shard.on_written(clock.now(), self.id, len as u64, outbox);
+                }
+                Err(Unsent::Later) => {
+                    self.ready.writable = false;
+                    return Turn::Waits;
+                }
+                Err(Unsent::Interrupted) => return Turn::Again,
+                Err(Unsent::Image) => shard.on_image_failed(clock.now(), self.id, outbox),
+                Err(Unsent::Broken) => return Turn::Gone,
+            }
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = self.socket.read(buffer);
+        // Less than asked for: the socket is empty, and more of it comes with an event of its own. Its end may already be
+        // there without one.
+        match &result {
+            Ok(len) if *len < buffer.len() && !self.ready.half_closed => self.ready.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready.readable = false,
+            _ => {}
+        }
+        result
+    }
+
+    fn write(&self, bytes: &[u8], more: bool) -> Result<usize, Unsent> {
+        let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
+        SockRef::from(&self.socket).send_with_flags(bytes, flags).map_err(|error| Unsent::of(&error))
+    }
+
+    fn write_image(
+        &self,
+        images: &mut Tree,
+        id: ImageId,
+        offset: u64,
+        len: usize,
+        more: bool,
+    ) -> Result<usize, Unsent> {
+        let Some((file, base)) = images.file(id) else {
+            let bytes = in_memory(images, id, offset, len).ok_or(Unsent::Image)?;
+            return self.write(bytes, more);
+        };
+        let sent =
+            file::send(self.socket.as_fd(), file, base + offset, len).map_err(|error| Unsent::of(&error))?;
+        // What was handed over may be of a file that was being written: then its client must not take it for whole.
+        if sent == 0 || !images.verify(id) { Err(Unsent::Image) } else { Ok(sent) }
+    }
+
+    /// Ends the sending side. False where there is nothing to wait for: the client has ended its own, or is gone.
+    fn linger(&mut self) -> bool {
+        self.lingering = Some(LINGER_BYTES);
+        self.socket.shutdown(Shutdown::Write).is_ok()
+    }
+
+    fn drop_bytes(&mut self, buffer: &mut [u8]) -> Turn {
+        while self.ready.readable {
+            let left = self.lingering.unwrap_or(0);
+            match self.read(buffer) {
+                Ok(len) if len > 0 && len < left => self.lingering = Some(left - len),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Its end, too much of it, or an error.
+                _ => return Turn::Gone,
+            }
+        }
+        Turn::Waits
+    }
+}
+
+impl Unsent {
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => Self::Later,
+            Some(libc::EINTR) => Self::Interrupted,
+            Some(libc::EIO | libc::EINVAL | libc::EOVERFLOW | libc::ESTALE) => Self::Image,
+            _ => Self::Broken,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Socket options and addresses that socket2 does not know: packet sockets (packet(7)), IPv4 source addresses and path
+//! MTU discovery (ip(7)).
+
+use std::ffi::{CString, c_int};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::done;
+
+/// Sets an option whose value is an `int`
+pub(in crate::io) fn set(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: `value` is a live `int` and `len` its size; the kernel only reads it.
+    done(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) })
+}
+
+/// Binds a packet socket to an interface and an ethertype: from here on it receives
+pub(in crate::io) fn bind_packet(socket: BorrowedFd<'_>, interface: u32, ethertype: u16) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as libc::c_ushort,
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: c_int::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: `address` is a live `sockaddr_ll` and `len` its size; the kernel only reads it.
+    done(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })
+}
+
+/// The index of an interface
+pub(in crate::io) fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name)?;
+    // SAFETY: `name` is NUL-terminated and lives across the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if index == 0 { Err(io::Error::last_os_error()) } else { Ok(index) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_have_an_index_or_do_not_exist() {
+        assert!(interface_index("lo").expect("the loopback interface") > 0);
+        assert_eq!(
+            interface_index("no-such-if0").expect_err("no such interface").raw_os_error(),
+            Some(libc::ENODEV)
+        );
+        assert_eq!(interface_index("a\0b").expect_err("no C string").kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,47 @@
+//! What a server has done, in a sentence at its end.
+
+use std::fmt::Write as _;
+
+use crate::stats::{DropReason, Stats};
+
+/// The counters of all shards, and why anything got no answer
+pub(super) fn summary(shards: &[Stats]) -> String {
+    let sum = |count: fn(&Stats) -> u64| shards.iter().map(count).sum::<u64>();
+    let mut text = format!(
+        "served {} TFTP transfers and {} HTTP requests; {} datagrams in, {} out, {} of them sent again",
+        sum(|stats| stats.transfers),
+        sum(|stats| stats.requests),
+        sum(|stats| stats.datagrams_in),
+        sum(|stats| stats.datagrams_out),
+        sum(|stats| stats.resent),
+    );
+    let mut separator = "; without an answer: ";
+    for &reason in DropReason::ALL {
+        let count: u64 = shards.iter().map(|stats| stats.dropped(reason)).sum();
+        if count > 0 {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{separator}{count} {reason}");
+            separator = ", ";
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_added_up_and_reasons_named() {
+        let (mut first, mut second) = (Stats::new(), Stats::new());
+        (first.transfers, second.transfers) = (2, 3);
+        first.drop(DropReason::MalformedTftp);
+        second.drop(DropReason::MalformedTftp);
+        second.drop(DropReason::SendFailed);
+        assert_eq!(
+            summary(&[first, second]),
+            "served 5 TFTP transfers and 0 HTTP requests; 0 datagrams in, 0 out, 0 of them sent again; \
+             without an answer: 2 malformed TFTP, 1 the kernel refused to send"
+        );
+    }
+}
