@@ -1,0 +1,177 @@
+# shellcheck shell=bash
+# The cases: which machine boots, in which network, from which files, and how each server is told to.
+#
+# `load_case` sets, for the scripts that source this file:
+#   summary    one line for people
+#   topology   plain (the server gives the addresses) | beside (another DHCP server does) | relay (the client's
+#              network is behind a relay)
+#   machine    the function of machines.sh that starts it
+#   content    the function of content.sh, with its arguments, that fills the served root
+#   packages   the Debian packages that the case needs
+#   reveille   arguments of `reveille serve`; with `config` set, these are the text of a configuration file instead
+#   standin    arguments of dnsmasq doing the same; (none) where it cannot
+#   limit_s    how long the boot may take
+# shellcheck disable=SC2034,SC2054  # used by others; dnsmasq's arguments hold commas
+
+pool=192.168.99.50-192.168.99.99
+relayed_net=10.44.0
+
+case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy ipxe-http
+    arm64-uefi arm64-uboot arm64-uboot-efi)
+
+is_case() {
+    local name
+    for name in "${case_names[@]}"; do [[ $name != "$1" ]] || return 0; done
+    return 1
+}
+
+list_cases() {
+    local name
+    for name in "${case_names[@]}"; do
+        load_case "$name"
+        printf '%-16s %s\n' "$name" "$summary"
+    done
+}
+
+# iPXE is told by its user class from the firmware it was loaded by, and gets a script where the firmware gets iPXE.
+ipxe_rules() {
+    cat <<TOML
+[[boot]]
+match = { loader = "ipxe" }
+file = "http://{server}/boot.ipxe"
+
+[[boot]]
+match = { arch = "$1" }
+file = "$2"
+TOML
+}
+
+network_toml() {
+    printf '[[network]]\ninterface = "eth0"\n%s\n\n' "$1"
+}
+
+load_case() {
+    local script=http://$server_ip/boot.ipxe
+    topology=plain config='' reveille=() standin=() limit_s=120
+    case $1 in
+        bios-full)
+            summary='BIOS; the server gives the addresses; lpxelinux by TFTP, kernel by HTTP'
+            machine=machine_bios content=(serve_pxelinux)
+            packages=("${packages_lab[@]}" "${packages_bios[@]}")
+            reveille=(--pool "$pool" --boot x86-bios=lpxelinux.0)
+            standin=(--dhcp-boot=lpxelinux.0)
+            ;;
+        bios-proxy)
+            summary='BIOS; beside another DHCP server; lpxelinux by TFTP, kernel by HTTP'
+            topology=beside machine=machine_bios content=(serve_pxelinux)
+            packages=("${packages_lab[@]}" "${packages_bios[@]}")
+            reveille=(--proxy --boot x86-bios=lpxelinux.0)
+            standin=(--pxe-service=x86PC,lab,lpxelinux)
+            ;;
+        bios-menu)
+            summary='BIOS; beside another DHCP server; a PXE menu whose first item is taken after a second, by port 4011'
+            topology=beside machine=machine_bios content=(serve_pxelinux)
+            packages=("${packages_lab[@]}" "${packages_bios[@]}")
+            config="$(network_toml 'dhcp = "proxy"')
+[[menu]]
+match = { loader = \"ipxe\" }
+prompt = \"Press F8 for the menu\"
+timeout = 1
+items = [
+    { name = \"Install\", file = \"lpxelinux.0\" },
+    { name = \"Local disk\", local = true },
+]"
+            standin=(--pxe-prompt=lab,1 --pxe-service=x86PC,Install,lpxelinux --pxe-service=x86PC,Local,0)
+            ;;
+        bios-relay)
+            summary='BIOS; in another subnet behind a DHCP relay; lpxelinux by TFTP, kernel by HTTP'
+            topology=relay machine=machine_bios content=(serve_pxelinux)
+            packages=("${packages_lab[@]}" "${packages_bios[@]}")
+            config="$(network_toml "dhcp = \"full\"
+pool = [\"$pool\"]
+
+[[network.subnet]]
+subnet = \"$relayed_net.0/24\"
+pool = [\"$relayed_net.50-$relayed_net.99\"]
+router = \"$relayed_net.1\"")
+
+[[boot]]
+match = { arch = \"x86-bios\" }
+file = \"lpxelinux.0\""
+            standin=(--dhcp-range="$relayed_net.50,$relayed_net.99,255.255.255.0,12h" --dhcp-boot=lpxelinux.0)
+            ;;
+        uefi-full)
+            summary='UEFI; the server gives the addresses; shim and GRUB by TFTP, kernel by HTTP'
+            machine=machine_uefi content=(serve_grub amd64)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            reveille=(--pool "$pool" --boot x64-uefi=bootnetx64.efi)
+            standin=(--dhcp-boot=bootnetx64.efi)
+            ;;
+        uefi-proxy)
+            summary='UEFI; beside another DHCP server; iPXE named on port 4011, its script and kernel by HTTP'
+            topology=beside machine=machine_uefi content=(serve_ipxe)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            config="$(network_toml 'dhcp = "proxy"')
+$(ipxe_rules x64-uefi ipxe.efi)"
+            standin=(--dhcp-userclass=set:ipxe,iPXE --dhcp-boot="tag:ipxe,$script"
+                --pxe-service=tag:!ipxe,X86-64_EFI,lab,ipxe.efi)
+            ;;
+        uefi-take-over)
+            summary='UEFI; beside another DHCP server, which is overruled: one offer with address and shim, as in uefi-full'
+            topology=beside machine=machine_uefi content=(serve_grub amd64)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            config="$(network_toml "dhcp = \"take-over\"
+pool = [\"192.168.99.200-192.168.99.209\"]")
+
+[[boot]]
+match = { arch = \"x64-uefi\" }
+file = \"bootnetx64.efi\""
+            standin=(none)
+            ;;
+        uefi-http-full)
+            summary='UEFI HTTP boot; the server gives the addresses; shim and a unified kernel image by HTTP'
+            machine=machine_uefi_http content=(serve_uki)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" binutils systemd-boot-efi)
+            reveille=(--pool "$pool" --boot "x64-uefi-http=http://{server}/bootnetx64.efi")
+            standin=(--dhcp-vendorclass=set:http,HTTPClient --dhcp-option-force=tag:http,60,HTTPClient
+                --dhcp-boot="tag:http,http://$server_ip/bootnetx64.efi")
+            ;;
+        uefi-http-proxy)
+            summary='UEFI HTTP boot; beside another DHCP server; iPXE, its script and kernel by HTTP'
+            topology=beside machine=machine_uefi_http content=(serve_ipxe)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            config="$(network_toml 'dhcp = "proxy"')
+$(ipxe_rules x64-uefi-http 'http://{server}/ipxe.efi')"
+            standin=(none)
+            ;;
+        ipxe-http)
+            summary='BIOS with an iPXE ROM; the server gives the addresses; script and kernel by HTTP, no TFTP'
+            machine=machine_bios_virtio content=(serve_ipxe)
+            packages=("${packages_lab[@]}" "${packages_bios[@]}" ipxe)
+            config="$(network_toml "dhcp = \"full\"
+pool = [\"$pool\"]")
+$(ipxe_rules x86-bios undionly.kpxe)"
+            standin=(--dhcp-boot="$script")
+            ;;
+        arm64-uefi)
+            summary='ARM64 UEFI; the server gives the addresses; shim and GRUB by TFTP, kernel by HTTP'
+            machine=machine_arm64_uefi content=(serve_grub arm64) limit_s=300
+            packages=("${packages_lab[@]}" "${packages_arm64[@]}")
+            reveille=(--pool "$pool" --boot arm64-uefi=bootnetaa64.efi)
+            standin=(--dhcp-boot=bootnetaa64.efi)
+            ;;
+        arm64-uboot)
+            summary='ARM64 U-Boot; the server gives the addresses; pxelinux.cfg and kernel by TFTP'
+            machine=machine_arm64_uboot content=(serve_uboot) limit_s=300
+            packages=("${packages_lab[@]}" "${packages_arm64[@]}")
+            reveille=(--pool "$pool")
+            ;;
+        arm64-uboot-efi)
+            summary="ARM64 U-Boot left alone; the server gives the addresses; GRUB by TFTP as an EFI program, kernel by HTTP"
+            machine=machine_arm64_uboot_efi content=(serve_grub arm64) limit_s=300
+            packages=("${packages_lab[@]}" "${packages_arm64[@]}")
+            reveille=(--pool "$pool" --boot arm64-uefi=grubaa64.efi)
+            standin=(--dhcp-vendorclass=set:efi,PXEClient --dhcp-boot=tag:efi,grubaa64.efi)
+            ;;
+    esac
+}

@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# What the lab's server serves: Debian's own signed loaders and kernel, and a small initrd made here.
+#
+# Each `serve_*` function fills one root for one chain of loaders. Nothing is downloaded: all comes from packages.
+
+# The lab's server: also in boot scripts and on the kernel's command line, since user space fetches a file from it.
+server_ip=192.168.99.1
+
+# installer amd64|arm64: the directory of Debian's network installer.
+installer() {
+    printf '/usr/lib/debian-installer/images/%s/%s/text/debian-installer/%s\n' "$debian_release" "$1" "$1"
+}
+
+# The kernel's arguments: a console on the serial port; a panic ends the machine (QEMU runs with -no-reboot).
+kernel_args() {
+    printf 'console=%s panic=1 reveille.server=%s' "$1" "$server_ip"
+}
+
+# serve_kernel ARCH ROOT: linux, initrd.gz, and the file that user space will fetch.
+#
+# The initrd is busybox, libc and the network drivers from the installer's own initrd, with an /init of ours: about
+# 2 MB, where the installer's is 40 MB.
+serve_kernel() {
+    local arch=$1 root=$2 from tree
+    from=$(installer "$arch")
+    tree=$(mktemp -d "$root/../initrd.XXXXXX")
+    cp "$from/linux" "$root/linux"
+    printf 'awake\n' >"$root/awake.txt"
+    (
+        cd "$tree" || exit
+        zcat "$from/initrd.gz" | cpio --extract --make-directories --quiet \
+            'bin/busybox' 'lib/ld-linux*' 'lib64*' 'lib/*-linux-gnu/ld-linux*' 'lib/*-linux-gnu/libc.so*' \
+            '*/e1000.ko*' '*/virtio*.ko*' '*/failover.ko*' '*/net_failover.ko*'
+        mkdir -p dev modules proc sys tmp
+        find lib/modules -name '*.ko*' -exec mv -t modules {} +
+        rm -rf lib/modules
+        install -m 755 "$lab_d/init" init
+        find . | LC_ALL=C sort | cpio --create --format=newc --owner=0:0 --quiet | gzip -6
+    ) >"$root/initrd.gz"
+    rm -rf "$tree"
+}
+
+# serve_pxelinux ROOT: lpxelinux, which takes the kernel by HTTP.
+serve_pxelinux() {
+    local root=$1
+    serve_kernel amd64 "$root"
+    cp /usr/lib/PXELINUX/lpxelinux.0 /usr/lib/syslinux/modules/bios/ldlinux.c32 "$root/"
+    mkdir -p "$root/pxelinux.cfg"
+    cat >"$root/pxelinux.cfg/default" <<CFG
+DEFAULT lab
+LABEL lab
+  LINUX http://$server_ip/linux
+  INITRD http://$server_ip/initrd.gz
+  APPEND $(kernel_args ttyS0)
+CFG
+}
+
+# serve_grub ARCH ROOT: the installer's shim and GRUB, as the installer lays them out, with a menu of ours.
+#
+# GRUB takes the kernel by HTTP from an address of its own, whatever it was loaded by.
+serve_grub() {
+    local arch=$1 root=$2 from grub console=ttyS0
+    from=$(installer "$arch")
+    [[ $arch == amd64 ]] || console=ttyAMA0
+    serve_kernel "$arch" "$root"
+    cp "$from"/bootnet*.efi "$from"/grub*.efi "$root/"
+    grub=$root/debian-installer/$arch/grub
+    mkdir -p "$grub"
+    cp -r "$from"/grub/*-efi "$grub/"
+    cat >"$grub/grub.cfg" <<CFG
+terminal_output console
+set gfxpayload=text
+insmod http
+echo "GRUB has its menu; fetching the kernel"
+linux (http,$server_ip)/linux $(kernel_args "$console")
+initrd (http,$server_ip)/initrd.gz
+boot
+CFG
+}
+
+# serve_ipxe ROOT: iPXE for UEFI, and a script that takes the kernel from wherever the script came from.
+serve_ipxe() {
+    local root=$1
+    serve_kernel amd64 "$root"
+    cp -L /usr/lib/ipxe/ipxe.efi /usr/lib/ipxe/snponly.efi "$root/"
+    # `initrd=` names the image for the kernel's EFI stub; a BIOS kernel ignores it.
+    cat >"$root/boot.ipxe" <<CFG
+#!ipxe
+echo iPXE has its script; fetching the kernel
+kernel linux initrd=initrd.gz $(kernel_args ttyS0)
+initrd initrd.gz
+boot
+CFG
+}
+
+# serve_uki ROOT: the installer's shim, and where it looks for GRUB, Linux itself: kernel, arguments and initrd joined
+# with systemd's boot stub into one EFI program (a unified kernel image).
+#
+# Debian's signed GRUB has no HTTP without a module, and cannot load the module without HTTP.
+serve_uki() {
+    local root=$1 parts
+    serve_kernel amd64 "$root"
+    parts=$(mktemp -d "$root/../uki.XXXXXX")
+    kernel_args ttyS0 >"$parts/cmdline"
+    # The addresses only have to lie apart, beyond the stub's own sections.
+    objcopy --add-section .osrel=/etc/os-release --change-section-vma .osrel=0x20000 \
+        --add-section .cmdline="$parts/cmdline" --change-section-vma .cmdline=0x30000 \
+        --add-section .linux="$root/linux" --change-section-vma .linux=0x100000 \
+        --add-section .initrd="$root/initrd.gz" --change-section-vma .initrd=0x2000000 \
+        /usr/lib/systemd/boot/efi/linuxx64.efi.stub "$root/grubx64.efi"
+    cp "$(installer amd64)/bootnetx64.efi" "$root/"
+    rm -rf "$parts" "$root/linux" "$root/initrd.gz"
+}
+
+# serve_uboot ROOT: a pxelinux.cfg for U-Boot, which takes the kernel by TFTP.
+serve_uboot() {
+    local root=$1
+    serve_kernel arm64 "$root"
+    mkdir -p "$root/pxelinux.cfg"
+    cat >"$root/pxelinux.cfg/default" <<CFG
+DEFAULT lab
+LABEL lab
+  LINUX linux
+  INITRD initrd.gz
+  APPEND $(kernel_args ttyAMA0)
+CFG
+}
