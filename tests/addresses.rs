@@ -169,6 +169,33 @@ fn a_full_server_refuses_to_start_beside_another_and_says_the_way_out() {
 }
 
 #[test]
+fn an_address_that_somebody_uses_is_not_offered_and_delays_nobody_else() {
+    let Some(net) = Net::new() else { return };
+    let root = Folder::new("conflict");
+    // A squatter answers ARP for one of the pool's two addresses
+    let squat =
+        Command::new("ip").args(["-n", &net.client, "addr", "add", "10.77.0.100/32", "dev", "c0"]).status();
+    assert!(squat.expect("ip runs").success());
+    let mut server = Server::start(&net, &root, &["--pool", "10.77.0.100-10.77.0.101"]);
+    let work = net.on_client(|| {
+        let socket = socket("c0", 68);
+        let mut offered = HashMap::new();
+        for machine_number in [1, 2] {
+            let discover = request(machine_number, MessageType::Discover, &[]);
+            socket.send_to(&bytes(&discover), everyone(67)).expect("sent");
+        }
+        for (offer, _) in collect(&socket, Duration::from_secs(1), |_| false) {
+            offered.insert(machine(&offer), offer.yiaddr());
+        }
+        assert_eq!(offered.len(), 1, "one address is free: {offered:?}");
+        assert!(offered.values().all(|&address| address == Ipv4Addr::new(10, 77, 0, 101)), "{offered:?}");
+    });
+    work.join().expect("the client's side holds");
+    let said = server.output();
+    assert!(said.contains("10.77.0.100 is used by somebody else"), "{said}");
+}
+
+#[test]
 fn several_networks_and_a_relay_each_get_their_own_addresses() {
     let Some(net) = Net::new() else { return };
     let root = Folder::new("networks");
