@@ -22,7 +22,7 @@ struct Segment {
     next: u64,
     /// Below `next`, and forgotten by the table since
     returned: BTreeSet<u32>,
-    /// Every address of the table, by the moment from which another client may have it
+    /// Every address of the table by its entry's rank: not later than the moment from which another client may have it
     ending: BTreeSet<(Instant, u32)>,
 }
 
@@ -67,7 +67,7 @@ impl Pools {
 
     fn add(&mut self, first: u32, last: u32, entries: &Entries) -> u32 {
         let run = Ipv4Addr::from_bits(first)..=Ipv4Addr::from_bits(last);
-        let ending = entries.range(run).map(|(address, entry)| (entry.until, address.to_bits())).collect();
+        let ending = entries.range(run).map(|(address, entry)| (entry.ranked, address.to_bits())).collect();
         self.segments.insert(first, Segment { last, next: first.into(), returned: BTreeSet::new(), ending });
         last
     }
@@ -78,22 +78,31 @@ impl Pools {
     }
 
     /// The table has a new entry
-    pub(super) fn on_insert(&mut self, address: Ipv4Addr, until: Instant) {
+    pub(super) fn on_insert(&mut self, address: Ipv4Addr, ranked: Instant) {
         let address = address.to_bits();
         if let Some(segment) = self.segment_of(address) {
             segment.returned.remove(&address);
-            segment.ending.insert((until, address));
+            segment.ending.insert((ranked, address));
         }
     }
 
     /// The table forgets an entry
-    pub(super) fn on_remove(&mut self, address: Ipv4Addr, until: Instant) {
+    pub(super) fn on_remove(&mut self, address: Ipv4Addr, ranked: Instant) {
         let address = address.to_bits();
         if let Some(segment) = self.segment_of(address) {
-            segment.ending.remove(&(until, address));
+            segment.ending.remove(&(ranked, address));
             if u64::from(address) < segment.next {
                 segment.returned.insert(address);
             }
+        }
+    }
+
+    /// An entry of the table has another rank
+    pub(super) fn on_ranked(&mut self, address: Ipv4Addr, before: Instant, ranked: Instant) {
+        let address = address.to_bits();
+        if let Some(segment) = self.segment_of(address) {
+            segment.ending.remove(&(before, address));
+            segment.ending.insert((ranked, address));
         }
     }
 
@@ -110,7 +119,8 @@ impl Pools {
         })
     }
 
-    /// When the entry of this range ended whose holder has been gone for longest, and its address
+    /// The entry of this range with the earliest rank that has come, and its rank: that of the holder who has been gone for
+    /// longest, unless the entry ends later than its rank
     pub(super) fn oldest_lapsed(
         &mut self,
         range: Range,

@@ -20,6 +20,9 @@ pub(super) struct Entry {
     lease: Lease,
     /// From now to this moment it is nobody else's: the end of the lease, or of the hold where that is later
     pub(super) until: Instant,
+    /// Its place in the order of ending. A renewal moves the end away and leaves the place as it is, which is moved once
+    /// somebody looks there: so machines that renew touch no tree.
+    pub(super) ranked: Instant,
     /// The next address of the same client
     next_of_client: Option<Ipv4Addr>,
 }
@@ -56,7 +59,7 @@ pub struct Leases {
     entries: Entries,
     /// The first address of each client; the others follow by [`Entry::next_of_client`]
     of_client: HashMap<ClientKey, Ipv4Addr>,
-    /// Every entry by the moment that it becomes free
+    /// Every entry by [`Entry::ranked`]: not later than the moment that it becomes free
     ending: BTreeSet<(Instant, Ipv4Addr)>,
     pools: Pools,
 }
@@ -146,7 +149,7 @@ impl Leases {
         match has {
             Some(entry) => Err(Refusal::HasAnother(entry.lease.address)),
             None if own.is_some() => Ok(Claim::Lapsed),
-            None if entry.is_none() && !self.has_room(now) => Err(Refusal::Full),
+            None if entry.is_none() && !self.could_have_room(now) => Err(Refusal::Full),
             None => Ok(Claim::Free),
         }
     }
@@ -276,8 +279,15 @@ impl Leases {
             return self.with_room(now, unknown);
         }
         let ranges = ask.subnet.pools.iter();
-        let lapsed = ranges.filter_map(|&range| self.pools.oldest_lapsed(range, now, withheld)).min();
-        lapsed.map(|(_, address)| address).ok_or(NoAddress::Exhausted)
+        loop {
+            let ranges = ranges.clone();
+            let lapsed = ranges.filter_map(|&range| self.pools.oldest_lapsed(range, now, withheld)).min();
+            let (ranked, address) = lapsed.ok_or(NoAddress::Exhausted)?;
+            if self.entries.get(&address).is_none_or(|entry| entry.until <= ranked) {
+                return Ok(address);
+            }
+            self.rank(address);
+        }
     }
 
     fn usable_reservation(&self, ask: &Ask) -> Option<Ipv4Addr> {
@@ -301,15 +311,32 @@ impl Leases {
             .max_by_key(|entry| (entry.standing(ask.now), entry.until))
     }
 
-    fn has_room(&self, now: Instant) -> bool {
-        self.entries.len() < self.max || self.ending.first().is_some_and(|(until, _)| *until <= now)
+    fn has_room(&mut self, now: Instant) -> bool {
+        self.entries.len() < self.max || self.longest_lapsed(now).is_some()
+    }
+
+    /// As [`Leases::has_room`], for who may only look
+    fn could_have_room(&self, now: Instant) -> bool {
+        let mut ranked = self.ending.iter().take_while(|(ranked, _)| *ranked <= now);
+        self.entries.len() < self.max || ranked.any(|&(_, address)| self.is_free(now, address))
+    }
+
+    /// Whose client has been gone for longest
+    fn longest_lapsed(&mut self, now: Instant) -> Option<Ipv4Addr> {
+        loop {
+            let &(ranked, address) = self.ending.first().filter(|(ranked, _)| *ranked <= now)?;
+            if self.entries.get(&address).is_none_or(|entry| entry.until <= ranked) {
+                return Some(address);
+            }
+            self.rank(address);
+        }
     }
 
     /// Room for one more entry, if need be by forgetting whose client has been gone for longest
     fn make_room(&mut self, now: Instant) -> bool {
         let is_roomy = self.has_room(now);
         if is_roomy && self.entries.len() >= self.max {
-            let oldest = self.ending.first().map(|&(_, address)| address);
+            let oldest = self.longest_lapsed(now);
             oldest.and_then(|address| self.forget(address));
         }
         is_roomy
@@ -327,11 +354,32 @@ impl Leases {
     /// The only way in: an entry, in place of any of the same address
     fn put(&mut self, lease: Lease, until: Instant) {
         let address = lease.address;
+        if self.of_client.get(&lease.key) == Some(&address)
+            && let Some(entry) = self.entries.get_mut(&address).filter(|entry| entry.lease.key == lease.key)
+        {
+            let is_renewal = entry.lease.ends() == entry.until && until >= entry.until;
+            (entry.lease, entry.until) = (lease, until);
+            if !is_renewal {
+                self.rank(address);
+            }
+            return;
+        }
         self.forget(address);
         let next_of_client = self.of_client.insert(lease.key, address);
-        self.entries.insert(address, Entry { lease, until, next_of_client });
+        self.entries.insert(address, Entry { lease, until, ranked: until, next_of_client });
         self.ending.insert((until, address));
         self.pools.on_insert(address, until);
+    }
+
+    /// Gives an entry the place in the order of ending that its end says
+    fn rank(&mut self, address: Ipv4Addr) {
+        let Some(entry) = self.entries.get_mut(&address) else { return };
+        let before = std::mem::replace(&mut entry.ranked, entry.until);
+        if before != entry.ranked {
+            self.ending.remove(&(before, address));
+            self.ending.insert((entry.ranked, address));
+            self.pools.on_ranked(address, before, entry.ranked);
+        }
     }
 
     /// The only way out
@@ -339,8 +387,8 @@ impl Leases {
         let key = self.entries.get(&address)?.lease.key;
         self.unlink(key, address);
         let entry = self.entries.remove(&address)?;
-        self.ending.remove(&(entry.until, address));
-        self.pools.on_remove(address, entry.until);
+        self.ending.remove(&(entry.ranked, address));
+        self.pools.on_remove(address, entry.ranked);
         Some(entry)
     }
 
