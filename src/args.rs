@@ -23,6 +23,8 @@ pub enum Command {
     Check(Check),
     /// Say what one machine would get at each stage of its boot, and by which rule
     Explain(Explain),
+    /// Print a dnsmasq configuration as one of reveille's, and say what it cannot carry over
+    Import(Import),
     /// Feed a capture to the server, and compare what it answers with what was answered
     Replay(Replay),
 }
@@ -79,6 +81,19 @@ pub struct Explain {
     /// The circuit that its relay names (option 82)
     #[arg(long, value_name = "TEXT")]
     pub circuit: Option<String>,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// dnsmasq's configuration; the files that it names are read too
+    pub file: PathBuf,
+    /// dnsmasq's lease file [the one that the configuration names, or /var/lib/misc/dnsmasq.leases]
+    #[arg(long, value_name = "FILE")]
+    pub leases: Option<PathBuf>,
+    /// Put dnsmasq's live leases into this state directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `replay`
@@ -172,6 +187,7 @@ mod tests {
             "reveille serve --config /etc/reveille.toml --http-port 8080 --log json --io epoll --shards 2",
             "reveille check",
             "reveille explain --mac 88:99:aa:bb:cc:dd --uuid 4c4c4544-0051-3510-8052-b4c04f564231 --arch x64-uefi --ip 10.0.0.1",
+            "reveille import dnsmasq.conf --leases dnsmasq.leases --state-dir /var/lib/reveille",
             "reveille replay boot.pcap --config r.toml",
         ] {
             assert!(parse(line).is_ok(), "{line}");

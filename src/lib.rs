@@ -9,7 +9,7 @@
 //! Arrows point down only; `tests/tidy.rs` holds the layers.
 //!
 //! ```text
-//!               main ── args, config, check, explain, log
+//!               main ── args, config, check, explain, import, log
 //!      ┌──────────┴───────────┐
 //!    server                 replay            two ways to run shards; neither uses the other
 //!      │                      │
@@ -29,6 +29,7 @@
 //! | [`store`] | leases that outlive the process |
 //! | [`io`] | system calls, the clock, and all `unsafe` but content's one call |
 //! | [`server`] | starts and pins shards; signals, reload, drain |
+//! | [`import`] | a dnsmasq configuration as one of ours, and what it cannot carry over |
 //! | [`replay`] | a capture through a shard, and what would have been answered otherwise |
 //!
 //! # The life of a packet
@@ -55,6 +56,7 @@ pub mod check;
 pub mod config;
 pub mod content;
 pub mod explain;
+pub mod import;
 pub mod io;
 pub mod limits;
 pub mod log;

@@ -10,9 +10,11 @@ use reveille::args::{self, Command, CommandLine, Process};
 use reveille::boot::plan::Plan;
 use reveille::config::{Errors, Source, exists};
 use reveille::content::Tree;
+use reveille::io::clock::Clock;
+use reveille::io::interfaces::interfaces;
 use reveille::proto::tftp;
 use reveille::settings::Settings;
-use reveille::{check, explain, replay, server};
+use reveille::{check, explain, import, replay, server};
 
 fn main() -> ExitCode {
     match run(CommandLine::parse().command) {
@@ -45,6 +47,7 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             })?;
             print(&said)?;
         }
+        Command::Import(arguments) => import(&arguments)?,
         Command::Replay(arguments) => print(&replayed(arguments)?)?,
     }
     Ok(())
@@ -86,6 +89,41 @@ fn replayed(arguments: args::Replay) -> Result<String, Box<dyn std::error::Error
         Some("json") => Ok(report.json_lines()),
         Some(other) => Err(format!("unknown log format `{other}`: write text or json").into()),
     }
+}
+
+/// The configuration to standard output; what a person must look at to standard error
+fn import(arguments: &args::Import) -> Result<(), Box<dyn std::error::Error>> {
+    let now_s = Clock::new().now().as_secs();
+    let imported = import::import(&arguments.file, arguments.leases.as_deref(), &interfaces(), now_s)?;
+    print(&imported.text)?;
+    for lost in &imported.lost {
+        eprintln!("{lost}");
+    }
+    for note in &imported.notes {
+        eprintln!("reveille: {note}");
+    }
+    let (file, leases) = match &imported.leases {
+        Some((file, leases)) => (file.display(), leases),
+        None if arguments.state_dir.is_some() => {
+            return Err("dnsmasq's lease file is not there: name it with --leases".into());
+        }
+        None => return Ok(()),
+    };
+    match &arguments.state_dir {
+        Some(state_dir) => {
+            let stored = import::store(leases, state_dir)?;
+            eprintln!(
+                "reveille: {stored} of {} live leases of {file} put into {}",
+                leases.len(),
+                state_dir.display()
+            );
+        }
+        None => eprintln!(
+            "reveille: {file} has {} live leases: --state-dir DIRECTORY carries them over",
+            leases.len()
+        ),
+    }
+    Ok(())
 }
 
 /// What a plan boots, and what is missing

@@ -39,9 +39,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("log", &["boot", "limits", "note", "settings", "stats", "time", "wire"]),
     ("args", &[]),
     ("config", &["args", "boot", "io", "limits", "settings", "time", "wire"]),
+    ("import", &["boot", "config", "io", "limits", "note", "store", "wire"]),
     ("explain", &["args", "boot", "config", "log", "wire"]),
     ("check", &["boot", "config", "explain", "log", "settings", "time", "wire"]),
-    ("main", &["args", "boot", "check", "config", "explain", "io", "log", "replay", "server", "content"]),
+    ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "replay", "server", "content"]),
     ("lib", &[]),
 ];
 
