@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The Debian packages that tools/lab and tools/test need: one list, sourced by both.
+# The Debian packages that tools/lab, tools/test and tools/compare need: one list, sourced by all.
 
 # The installer of the running release: its kernel, initrd and signed loaders are what the lab boots.
 # shellcheck source=/dev/null
@@ -18,6 +18,10 @@ packages_arm64=("debian-installer-$debian_release-netboot-arm64" qemu-efi-aarch6
 # The clients and servers that the tests run beside firmware.
 # shellcheck disable=SC2034
 packages_clients=(atftp busybox-static curl iproute2 isc-dhcp-client kea-admin tftp-hpa wget)
+
+# The servers that tools/compare measures beside ours; libwrap0 is for tftpd-hpa, which it only unpacks.
+# shellcheck disable=SC2034
+packages_compare=(atftpd dnsmasq-base iproute2 kea-dhcp4-server libwrap0 nginx-light)
 
 # missing_packages PACKAGE...: prints those that are not installed.
 missing_packages() {

@@ -1,0 +1,83 @@
+//! Waits until a server answers: to ask is the only way that holds for all of them.
+
+use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::frame::{DISCOVER, OFFER, parse_reply, request};
+use crate::sys::{Message, ReceiveBatch, packet_socket, send};
+use crate::tftp_client::Wish;
+
+const PAUSE: Duration = Duration::from_millis(50);
+/// A machine that asks here and nowhere else
+const MACHINE: u32 = u32::MAX;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Ask for a file that is missing
+    #[arg(long)]
+    tftp: Option<SocketAddrV4>,
+    /// Connect
+    #[arg(long)]
+    http: Option<SocketAddrV4>,
+    /// Ask for an address on this interface
+    #[arg(long)]
+    dhcp: Option<String>,
+    /// Try for so long
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
+    let end = Instant::now() + Duration::from_secs(arguments.seconds);
+    let mut asks: Vec<(&str, Box<dyn FnMut() -> bool + '_>)> = Vec::new();
+    if let Some(server) = arguments.tftp {
+        asks.push(("TFTP", Box::new(move || tftp(server).unwrap_or(false))));
+    }
+    if let Some(server) = arguments.http {
+        asks.push(("HTTP", Box::new(move || TcpStream::connect(server).is_ok())));
+    }
+    if let Some(interface) = &arguments.dhcp {
+        asks.push(("DHCP", Box::new(move || dhcp(interface).unwrap_or(false))));
+    }
+    for (protocol, mut ask) in asks {
+        while !ask() {
+            if Instant::now() >= end {
+                return Err(io::Error::other(format!("no answer by {protocol}")));
+            }
+            sleep(PAUSE);
+        }
+    }
+    Ok(())
+}
+
+fn tftp(server: SocketAddrV4) -> io::Result<bool> {
+    let wish = Wish { server, file: String::new(), blksize: 512, windowsize: 1, content: None };
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_read_timeout(Some(PAUSE))?;
+    socket.send_to(&wish.request("missing"), server)?;
+    Ok(socket.recv(&mut [0; 2048])? > 0)
+}
+
+fn dhcp(interface: &str) -> io::Result<bool> {
+    let socket = packet_socket(interface)?;
+    let discover = request(MACHINE, DISCOVER, None);
+    let parts = [IoSlice::new(&discover)];
+    send(socket.as_fd(), &[Message { parts: &parts, to: None, segment: None }])?;
+    let mut batch = ReceiveBatch::new(2048);
+    // A server may look first whether the address is taken.
+    let end = Instant::now() + 10 * PAUSE;
+    while Instant::now() < end {
+        let count = batch.receive(socket.as_fd())?;
+        let mut replies = (0..count).filter_map(|index| parse_reply(batch.bytes(index)));
+        if replies.any(|reply| (reply.index, reply.kind) == (MACHINE, OFFER)) {
+            return Ok(true);
+        }
+        sleep(Duration::from_millis(1));
+    }
+    Ok(false)
+}

@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# The rows of the table: for each, which servers take turns and what the load does.
+
+# name: servers; what it is. Variants of a server follow its name after a dash (servers.sh).
+declare -A row_servers=(
+    [dhcp]="reveille kea dnsmasq-default dnsmasq-tuned floor-dhcp"
+    [tftp-w1-64]="reveille dnsmasq-tuned dnsmasq-default atftpd tftpd-hpa floor-tftp"
+    [tftp-w1-900]="reveille dnsmasq-tuned dnsmasq-default floor-tftp"
+    [tftp-w16]="reveille atftpd floor-tftp-16"
+    [tftp-w44]="reveille atftpd floor-tftp-44"
+    [http-64m]="reveille nginx-tuned nginx-default floor-http-64m"
+    [http-4k]="reveille nginx-tuned nginx-default floor-http-4k"
+    [http-4k-new]="reveille nginx-tuned nginx-default floor-http-4k-close"
+    [memory-tftp]="reveille dnsmasq-tuned"
+    [memory-http]="reveille nginx-tuned"
+    [walk]="reveille dnsmasq-tuned"
+    [walk-loaded]="reveille dnsmasq-tuned"
+)
+declare -A row_says=(
+    [dhcp]="four-way exchanges of new machines, 15,000 a second asked for 8 s"
+    [tftp-w1-64]="64 machines read 4 MiB, blksize 1408, window 1, four times each"
+    [tftp-w1-900]="900 machines read 4 MiB, blksize 1408, window 1, once each, at once"
+    [tftp-w16]="64 machines read 4 MiB, blksize 1408, window 16, sixteen times each"
+    [tftp-w44]="64 machines read 4 MiB, blksize 1408, window 44, sixteen times each"
+    [http-64m]="64 connections read 64 MiB each"
+    [http-4k]="4 KiB again and again on 64 connections kept open, 4 s"
+    [http-4k-new]="4 KiB again and again, a new HTTP/1.0 connection each time, 64 at a time, 4 s"
+    [memory-tftp]="resident memory of 10,000 transfers whose client is silent"
+    [memory-http]="resident memory of 10,000 connections kept open after a request"
+    [walk]="one machine looks for 11 names that are missing, one after the other, 3 s"
+    [walk-loaded]="the same while 64 machines read 4 MiB, window 1"
+)
+
+row_names() {
+    printf '%s\n' dhcp tftp-w1-64 tftp-w1-900 tftp-w16 tftp-w44 http-64m http-4k http-4k-new memory-tftp memory-http \
+        walk walk-loaded
+}
+
+is_row() {
+    [[ -n ${row_servers[$1]-} ]]
+}
+
+list_rows() {
+    local row
+    while read -r row; do
+        printf '%-12s  %s\n              %s\n' "$row" "${row_says[$row]}" "${row_servers[$row]}"
+    done < <(row_names)
+}
+
+# run_load ROW: one result, on the standard output. Every byte is compared only where it does not make the load the
+# slower side; `verify_row` compares them all once, before the rounds.
+run_load() {
+    local cgroup=(--cgroup "$COMPARE_CGROUP") tftp=$server_ip:69 http=$server_ip:80
+    case $1 in
+        dhcp) on_client load dhcp client --rate 15000 --seconds 8 "${cgroup[@]}" ;;
+        tftp-w1-64) on_client load tftp "$tftp" --clients 64 --times 4 "${cgroup[@]}" ;;
+        tftp-w1-900) on_client load tftp "$tftp" --clients 900 "${cgroup[@]}" ;;
+        tftp-w16) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 16 "${cgroup[@]}" ;;
+        tftp-w44) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 44 "${cgroup[@]}" ;;
+        http-64m) on_client load http "$http" --file 64m.bin "${cgroup[@]}" ;;
+        http-4k) on_client load http "$http" --file 4k.bin --seconds 4 "${cgroup[@]}" ;;
+        http-4k-new) on_client load http "$http" --file 4k.bin --seconds 4 --new "${cgroup[@]}" ;;
+        memory-tftp) on_client load memory tftp "$tftp" --file 4m.bin "${cgroup[@]}" ;;
+        memory-http) on_client load memory http "$http" --file 4k.bin "${cgroup[@]}" ;;
+        walk) on_client load tftp "$tftp" --clients 0 --walk --seconds 3 "${cgroup[@]}" ;;
+        walk-loaded) on_client load tftp "$tftp" --clients 64 --walk --seconds 5 "${cgroup[@]}" ;;
+    esac
+}
+
+# verify_row ROW: reads what the row reads, and compares every byte.
+verify_row() {
+    local tftp=$server_ip:69 http=$server_ip:80
+    case $1 in
+        tftp-w1-*) on_client load tftp "$tftp" --clients 8 --verify "$root/4m.bin" ;;
+        tftp-w*) on_client load tftp "$tftp" --clients 8 --windowsize "${1#tftp-w}" --verify "$root/4m.bin" ;;
+        http-64m) on_client load http "$http" --file 64m.bin --connections 4 --verify "$root/64m.bin" ;;
+        http-4k) on_client load http "$http" --file 4k.bin --times 10 --verify "$root/4k.bin" ;;
+        http-4k-new) on_client load http "$http" --file 4k.bin --times 10 --new --verify "$root/4k.bin" ;;
+    esac
+}
