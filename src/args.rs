@@ -156,7 +156,7 @@ pub struct Process {
     /// Event loops [one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: Option<u16>,
-    /// How they wait and send: auto or epoll
+    /// How they wait and receive: auto, epoll or uring
     #[arg(long, value_name = "WAY")]
     pub io: Option<String>,
     /// Keep the leases in this directory [/var/lib/reveille]

@@ -87,6 +87,14 @@ pub const STREAM_TURN_BYTES: usize = 512 << 10;
 pub const STREAM_TURNS: usize = 16;
 /// Connections accepted before other events have their turn
 pub const ACCEPT_TURN: usize = 64;
+/// Connections that io_uring accepted and the shard has not looked at yet
+pub const ACCEPTED_MAX: usize = 4_096;
+/// Operations that wait to be handed to an io_uring
+pub const RING_ENTRIES: u32 = 256;
+/// Completions that wait to be taken from it
+pub const RING_COMPLETIONS: u32 = 4_096;
+/// Buffers that datagrams of one socket are received into by io_uring, a page of their descriptions
+pub const RING_BUFFERS: u16 = 256;
 /// Bytes read from a connection in one call
 pub const STREAM_READ_BYTES: usize = 64 << 10;
 /// How long a client may take to notice that its connection is closed

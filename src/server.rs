@@ -35,15 +35,16 @@ use crate::boot::plan::Plan;
 use crate::config::{Errors, Source};
 use crate::content::Tree;
 use crate::io::clock::Clock;
-use crate::io::epoll::{Control, Driver, Remote};
+use crate::io::driver::{self, Control, Driver, Remote};
 use crate::io::notes::Notes;
 use crate::io::process;
 use crate::io::socket::OpenError;
 use crate::io::sockets::{Listen, Sockets};
+use crate::io::uring;
 use crate::limits::{LEASES_MAX, STOP_TIME};
 use crate::log::Log;
 use crate::proto::tftp;
-use crate::settings::Settings;
+use crate::settings::{Io, Settings};
 use crate::shard::Shard;
 use crate::stats::Stats;
 use crate::store::{Committer, LeaseStore, Redb};
@@ -60,6 +61,8 @@ pub enum Error {
     Open(OpenError),
     /// The root could not be opened
     Root(PathBuf, io::Error),
+    /// io_uring cannot be used
+    Ring(String),
     /// The leases could not be read
     Leases(io::Error),
     /// The system refused what every program gets
@@ -74,6 +77,7 @@ impl fmt::Display for Error {
             Self::Config(errors) => errors.fmt(f),
             Self::Open(error) => error.fmt(f),
             Self::Root(path, error) => write!(f, "cannot serve {}: {error}", path.display()),
+            Self::Ring(why) => f.write_str(why),
             Self::Leases(error) => error.fmt(f),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),
             Self::Shard(number, why) => write!(f, "shard {number} ended: {why}"),
@@ -165,12 +169,13 @@ fn open(
         windowsize_max: settings.windowsize_max,
         single_port: settings.single_port,
     };
+    let way = way(settings.io)?;
     let mut drivers = Vec::with_capacity(shards);
     for sockets in Sockets::open(listen, plan.networks(), shards)? {
         let tree = Tree::open(&settings.root).map_err(|error| Error::Root(settings.root.clone(), error))?;
         // The first shard owns DHCP.
         let shard = Shard::new(Arc::clone(plan), transfers, tree, leases.take(), clock.now());
-        let driver = Driver::new(shard, sockets, clock, Arc::clone(notes));
+        let driver = Driver::new(way, shard, sockets, clock, Arc::clone(notes));
         drivers.push(driver.map_err(|e| Error::System("wait for events", e))?);
     }
     if let (Some(store), Some((driver, remote))) = (store, drivers.first_mut()) {
@@ -179,6 +184,14 @@ fn open(
         driver.set_committer(committer.map_err(|e| Error::System("start a thread", e))?);
     }
     Ok(drivers)
+}
+
+/// What shards wait and receive by. `auto` is epoll: [`uring`] has the numbers.
+fn way(io: Io) -> Result<driver::Way, Error> {
+    match io {
+        Io::Auto | Io::Epoll => Ok(driver::Way::Epoll),
+        Io::Uring => uring::probe().map(|()| driver::Way::Uring).map_err(Error::Ring),
+    }
 }
 
 /// Opens the store where addresses are given, and takes up its leases

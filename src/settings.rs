@@ -58,6 +58,8 @@ pub enum Io {
     Auto,
     /// epoll
     Epoll,
+    /// io_uring
+    Uring,
 }
 
 /// `--log`

@@ -381,10 +381,6 @@ fn settings_that_are_wrong() {
     let network = "[[network]]\ninterface = \"eth0\"\ndhcp = \"proxy\"\n";
     for (global, expected) in [
         ("", "r.toml: no directory to serve: write root = \"/data/pxe\", or give --root"),
-        (
-            "root = \"/d\"\nio = \"uring\"",
-            "r.toml:2:6: io_uring is not supported yet: write \"auto\" or \"epoll\"",
-        ),
         ("root = \"/d\"\nadmin = \"127.0.0.1:9\"", "r.toml:2:9: `admin` is not supported yet: leave it out"),
         ("root = \"/d\"\nlisten = \"10.1.1.1\"", "r.toml:2:10: no interface has the address 10.1.1.1"),
         ("root = \"/d\"\ntftp-port = 67", "r.toml:2:13: port 67 is DHCP's: TFTP needs another"),
@@ -432,7 +428,6 @@ fn flags_that_are_wrong() {
             " --proxy --lease x",
             "--lease: `x` is no lease time: write one like \"12h\", \"30m\", \"90s\", \"7d\" or \"infinite\"",
         ),
-        (" --proxy --io uring", "--io: io_uring is not supported yet: write \"auto\" or \"epoll\""),
     ] {
         let said = load_flags(&format!("reveille serve --interface eth0 --root /data{flags}"))
             .unwrap_err()

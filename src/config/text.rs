@@ -59,10 +59,7 @@ fn path(text: &str) -> Result<PathBuf, String> {
 }
 
 pub(super) fn io(text: &str) -> Result<Io, String> {
-    if text == "uring" {
-        return Err("io_uring is not supported yet: write \"auto\" or \"epoll\"".to_owned());
-    }
-    values::choose(text, "way of I/O", &[("auto", Io::Auto), ("epoll", Io::Epoll)])
+    values::choose(text, "way of I/O", &[("auto", Io::Auto), ("epoll", Io::Epoll), ("uring", Io::Uring)])
 }
 
 pub(super) fn log(text: &str) -> Result<LogFormat, String> {

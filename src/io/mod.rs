@@ -3,11 +3,11 @@
 //! ```text
 //!   socket, packet ─▶ sockets          opened before anything is served, with errors that say the way out
 //!                        │
-//!   epoll: wait ─▶ receive ─▶ Shard ─▶ outbox ─▶ held ─▶ flush ─▶ stage ─▶ send
-//!            └────▶ stream ──▶ Shard ─▶ sendfile
+//!   kernel: wait ─▶ receive ─▶ Shard ─▶ outbox ─▶ held ─▶ flush ─▶ stage ─▶ send
+//!             └────▶ stream ──▶ Shard ─▶ sendfile
 //! ```
 //!
-//! - [`epoll`]: one shard's loop; [`sockets`]: what it reads and writes; [`clock`]: its time
+//! - [`driver`]: one shard's loop; `kernel`: what it waits and receives by, `epoll` or [`uring`]; [`sockets`]: what it reads and writes; [`clock`]: its time
 //! - `receive`: what a datagram or frame is to the shard; `held`: replies that wait for the disk
 //! - `flush`: which socket each reply leaves by and how windows are cut (pure: another driver makes the same messages);
 //!   `stage`: the bytes of blocks, read from their files; `send`: the calls, and what to do when the kernel has no room
@@ -18,10 +18,12 @@
 //! It decides nothing about protocols, and nothing above [`crate::shard`] is known here.
 
 pub mod clock;
-pub mod epoll;
+pub mod driver;
+mod epoll;
 mod flush;
 mod held;
 pub mod interfaces;
+mod kernel;
 pub mod notes;
 mod occupant;
 pub mod packet;
@@ -32,5 +34,6 @@ pub mod sockets;
 mod stage;
 mod stream;
 mod sys;
+pub mod uring;
 
 pub use sys::process;

@@ -77,6 +77,8 @@ pub(super) struct Streams {
     /// Those with something to do, each once
     queue: VecDeque<usize>,
     lingering: VecDeque<(Instant, ConnectionId)>,
+    /// Closed since the driver last asked
+    closed: Vec<ConnectionId>,
     buffer: Vec<u8>,
 }
 
@@ -86,6 +88,7 @@ impl Streams {
             slots: Vec::new(),
             queue: VecDeque::new(),
             lingering: VecDeque::new(),
+            closed: Vec::new(),
             buffer: vec![0; STREAM_READ_BYTES],
         }
     }
@@ -121,6 +124,11 @@ impl Streams {
             stream.is_queued = true;
             self.queue.push_back(slot);
         }
+    }
+
+    /// Takes those that were closed
+    pub(super) fn poll_closed(&mut self) -> Option<ConnectionId> {
+        self.closed.pop()
     }
 
     /// Whether a connection can go on
@@ -176,6 +184,7 @@ impl Streams {
 
     fn close(&mut self, now: Instant, id: ConnectionId, shard: &mut Shard<Tree>, outbox: &mut Outbox) {
         self.slots[id.slot()] = None;
+        self.closed.push(id);
         shard.on_hangup(now, id, outbox);
     }
 }

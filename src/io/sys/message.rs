@@ -233,39 +233,47 @@ impl ReceiveBatch {
         #[allow(clippy::unnecessary_cast, reason = "its type differs between C libraries")]
         let controls_len = (header.msg_hdr.msg_controllen as usize).min(size_of::<Controls>());
         Received {
-            from: self.from(index, &self.controls[index].0[..controls_len]),
+            from: from(&self.names[index].0, &self.controls[index].0[..controls_len]),
             bytes: &self.bytes[index * self.room..][..len],
             is_cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }
     }
+}
 
-    fn from(&self, index: usize, controls: &[u8]) -> From {
-        let name = &self.names[index];
-        match name.family() {
-            libc::AF_INET => {
-                let Some(info) = control::<PacketInfo>(controls, libc::IPPROTO_IP, libc::IP_PKTINFO) else {
-                    return From::Unknown;
-                };
-                let source = Ipv4Addr::new(name.0[4], name.0[5], name.0[6], name.0[7]);
-                let port = u16::from_be_bytes([name.0[2], name.0[3]]);
-                From::Udp {
-                    source: SocketAddrV4::new(source, port),
-                    destination: info.destination.into(),
-                    interface: info.interface,
-                }
+/// Room for the name and the control messages of a received datagram
+pub(super) const RECEIVED_NAME: usize = size_of::<Name>();
+pub(super) const RECEIVED_CONTROLS: usize = size_of::<Controls>();
+
+/// Where a datagram came from, by its name and control messages as the kernel writes them
+pub(super) fn from(name: &[u8], controls: &[u8]) -> From {
+    let mut padded = Name::EMPTY;
+    let len = name.len().min(RECEIVED_NAME);
+    padded.0[..len].copy_from_slice(&name[..len]);
+    let name = padded;
+    match name.family() {
+        libc::AF_INET => {
+            let Some(info) = control::<PacketInfo>(controls, libc::IPPROTO_IP, libc::IP_PKTINFO) else {
+                return From::Unknown;
+            };
+            let source = Ipv4Addr::new(name.0[4], name.0[5], name.0[6], name.0[7]);
+            let port = u16::from_be_bytes([name.0[2], name.0[3]]);
+            From::Udp {
+                source: SocketAddrV4::new(source, port),
+                destination: info.destination.into(),
+                interface: info.interface,
             }
-            libc::AF_PACKET => {
-                let auxdata = control::<Auxdata>(controls, libc::SOL_PACKET, libc::PACKET_AUXDATA);
-                let status = auxdata.map_or(0, |auxdata| auxdata.status);
-                let has = |flag: libc::c_uint| status & flag != 0;
-                From::Link {
-                    interface: name.u32_at(4),
-                    raw_checksum: !has(libc::TP_STATUS_CSUMNOTREADY) && !has(libc::TP_STATUS_CSUM_VALID),
-                    is_tagged: has(libc::TP_STATUS_VLAN_VALID),
-                }
-            }
-            _ => From::Unknown,
         }
+        libc::AF_PACKET => {
+            let auxdata = control::<Auxdata>(controls, libc::SOL_PACKET, libc::PACKET_AUXDATA);
+            let status = auxdata.map_or(0, |auxdata| auxdata.status);
+            let has = |flag: libc::c_uint| status & flag != 0;
+            From::Link {
+                interface: name.u32_at(4),
+                raw_checksum: !has(libc::TP_STATUS_CSUMNOTREADY) && !has(libc::TP_STATUS_CSUM_VALID),
+                is_tagged: has(libc::TP_STATUS_VLAN_VALID),
+            }
+        }
+        _ => From::Unknown,
     }
 }
 

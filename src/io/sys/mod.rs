@@ -2,7 +2,8 @@
 //! [`super`] is here.
 //!
 //! Nothing here decides anything: descriptors are borrowed, bytes are the caller's, errors are the kernel's. Buffers
-//! that the kernel reads or writes through pointers are owned or borrowed for the length of one call, never longer.
+//! that the kernel reads or writes through pointers are owned or borrowed for the length of one call, never longer; [`uring`]
+//! alone, whose operations outlive calls, owns its buffers itself.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -13,6 +14,7 @@ pub(super) mod file;
 pub(super) mod message;
 pub(super) mod option;
 pub mod process;
+pub(super) mod uring;
 
 use std::io;
 

@@ -25,9 +25,20 @@ fn free_port() -> u16 {
     socket.local_addr().expect("its address").port()
 }
 
+/// Both drivers, where this system has both
+fn ways() -> Vec<Way> {
+    match crate::io::uring::probe() {
+        Ok(()) => vec![Way::Epoll, Way::Uring],
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            vec![Way::Epoll]
+        }
+    }
+}
+
 /// A shard that serves these files on ports of loopback
-fn serve(name: &str, files: &[(&str, &[u8])]) -> Server {
-    let root = std::env::temp_dir().join(format!("reveille-shard-{name}-{}", std::process::id()));
+fn serve(way: Way, name: &str, files: &[(&str, &[u8])]) -> Server {
+    let root = std::env::temp_dir().join(format!("reveille-shard-{way:?}-{name}-{}", std::process::id()));
     fs::create_dir_all(&root).expect("a directory");
     for (path, bytes) in files {
         fs::write(root.join(path), bytes).expect("a file");
@@ -40,7 +51,7 @@ fn serve(name: &str, files: &[(&str, &[u8])]) -> Server {
     let tree = Tree::open(&root).expect("its root");
     let shard = Shard::new(plan, Settings::default(), tree, None, clock.now());
     let notes = Arc::new(Notes::new());
-    let (driver, remote) = Driver::new(shard, sockets, clock, Arc::clone(&notes)).expect("a driver");
+    let (driver, remote) = Driver::new(way, shard, sockets, clock, Arc::clone(&notes)).expect("a driver");
     Server { root, listen, remote, thread: std::thread::spawn(|| driver.run()), notes }
 }
 
@@ -99,8 +110,12 @@ fn pattern(len: usize) -> Vec<u8> {
 
 #[test]
 fn tftp_serves_many_at_once_by_windows_and_single_blocks() {
+    ways().into_iter().for_each(tftp);
+}
+
+fn tftp(way: Way) {
     let file = pattern(1_000_003);
-    let server = serve("tftp", &[("kernel", &file), ("even", &file[..1468 * 16]), ("empty", b"")]);
+    let server = serve(way, "tftp", &[("kernel", &file), ("even", &file[..1468 * 16]), ("empty", b"")]);
     std::thread::scope(|scope| {
         for windowsize in [1, 1, 4, 16, 64, 64] {
             let (server, file) = (&server, &file);
@@ -118,8 +133,12 @@ fn tftp_serves_many_at_once_by_windows_and_single_blocks() {
 
 #[test]
 fn http_serves_files_and_closes_without_losing_a_response() {
+    ways().into_iter().for_each(http);
+}
+
+fn http(way: Way) {
     let file = pattern(5_000_000);
-    let server = serve("http", &[("initrd", &file), ("small", b"hello")]);
+    let server = serve(way, "http", &[("initrd", &file), ("small", b"hello")]);
     let mut stream = server.http();
     stream
         .write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\nGET /initrd HTTP/1.0\r\n\r\n")
@@ -149,8 +168,12 @@ fn http_serves_files_and_closes_without_losing_a_response() {
 
 #[test]
 fn a_stop_lets_a_transfer_end_and_idle_connections_go() {
+    ways().into_iter().for_each(stop);
+}
+
+fn stop(way: Way) {
     let file = pattern(3_000_000);
-    let server = serve("stop", &[("initrd", &file)]);
+    let server = serve(way, "stop", &[("initrd", &file)]);
     let mut idle = server.http();
     let mut busy = server.http();
     busy.write_all(b"GET /initrd HTTP/1.1\r\nHost: h\r\n\r\n").expect("a request");

@@ -1,45 +1,46 @@
-//! One shard's event loop on epoll (mio): wait, read a batch, let the shard answer, flush, repeat.
+//! One shard's event loop: wait, read a batch, let the shard answer, flush, repeat.
 //!
-//! Edge-triggered: what the kernel says once is remembered until a call finds nothing left. Each turn takes one batch of
-//! each socket and one turn of each connection, so that no client waits for another's megabytes. The clock is read once a
-//! batch.
+//! How it waits and receives is a [`Kernel`]'s: epoll's or io_uring's. Each turn takes one batch of each socket and one
+//! turn of each connection, so that no client waits for another's megabytes. The clock is read once a batch.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time;
 
 use crossbeam_channel::{Receiver, Sender as ChannelSender};
-use mio::event::Event as Readable;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::clock::Clock;
-use super::flush::Way;
+use super::epoll::Epoll;
+use super::flush;
 use super::held::Held;
+use super::kernel::{Kernel, Wake, sources};
 use super::notes::Notes;
 use super::receive::{self, Event, OwnAddresses, Source};
 use super::send::Sender;
 use super::sockets::Sockets;
-use super::stream::{Readiness, Streams};
-use super::sys::message::ReceiveBatch;
+use super::stream::Streams;
+use super::uring::Uring;
 use crate::boot::plan::Plan;
 use crate::content::Tree;
-use crate::limits::{ACCEPT_PAUSE, ACCEPT_TURN, BATCH, DATAGRAM_MAX, STOP_TIME};
+use crate::limits::{ACCEPT_PAUSE, ACCEPT_TURN, STOP_TIME};
 use crate::proto::outbox::{Outbox, Port};
 use crate::shard::Shard;
 use crate::stats::Stats;
 use crate::store::Committer;
 use crate::time::Instant;
 
-const WAKER: Token = Token(0);
-const LISTENER: Token = Token(1);
-/// Tokens of datagram sockets begin here, those of connections at [`STREAMS`]
-const SOURCES: usize = 2;
-const STREAMS: usize = 1 << 20;
 /// Rounds of deadlines that are due before events have their turn
 const DEADLINE_ROUNDS: usize = 16;
+
+/// What a shard waits and receives by
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// epoll
+    Epoll,
+    /// io_uring
+    Uring,
+}
 
 /// What the rest of the program tells a shard
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub enum Control {
 #[derive(Clone, Debug)]
 pub struct Remote {
     control: ChannelSender<Control>,
-    waker: Arc<Waker>,
+    waker: Arc<dyn Wake>,
 }
 
 impl Remote {
@@ -68,33 +69,30 @@ impl Remote {
 
     /// Wakes the shard: its store has something to tell
     pub fn wake(&self) {
-        let _ = self.waker.wake();
+        self.waker.wake();
     }
 }
 
-/// A datagram socket, and whether it may have something to read
+/// A datagram socket
 struct Input {
     source: Source,
-    is_ready: bool,
     is_open: bool,
 }
 
 /// One shard and its sockets
 pub struct Driver {
-    poll: Poll,
-    events: Events,
+    // Before the sockets: the kernel lets go of them first.
+    kernel: Box<dyn Kernel>,
     clock: Clock,
     shard: Shard<Tree>,
     outbox: Outbox,
     sockets: Sockets,
     own: OwnAddresses,
     inputs: Vec<Input>,
-    batch: ReceiveBatch,
     sender: Sender,
     held: Held,
     streams: Streams,
-    /// Connections may wait to be accepted, from that moment on
-    accepts: bool,
+    /// Connections are accepted from that moment on
     accept_at: Instant,
     control: Receiver<Control>,
     notes: Arc<Notes>,
@@ -108,27 +106,20 @@ impl Driver {
     /// # Errors
     /// Where the system has no descriptor or memory left for it.
     pub fn new(
+        way: Way,
         shard: Shard<Tree>,
         mut sockets: Sockets,
         clock: Clock,
         notes: Arc<Notes>,
     ) -> io::Result<(Self, Remote)> {
-        let poll = Poll::new()?;
-        let registry = poll.registry();
-        let waker = Arc::new(Waker::new(registry, WAKER)?);
-        if let Some(listener) = &mut sockets.http {
-            registry.register(listener, LISTENER, Interest::READABLE)?;
-        }
-        let inputs: Vec<_> =
-            sources(&sockets).map(|source| Input { source, is_ready: false, is_open: true }).collect();
-        for (index, input) in inputs.iter().enumerate() {
-            let socket = descriptor(&sockets, input.source).expect("a source has a socket").as_raw_fd();
-            registry.register(&mut SourceFd(&socket), Token(SOURCES + index), Interest::READABLE)?;
-        }
+        let (kernel, waker): (Box<dyn Kernel>, _) = match way {
+            Way::Epoll => Epoll::new(&mut sockets).map(|(epoll, waker)| (Box::new(epoll) as _, waker))?,
+            Way::Uring => Uring::new(&sockets).map(|(uring, waker)| (Box::new(uring) as _, waker))?,
+        };
+        let inputs = sources(&sockets).map(|source| Input { source, is_open: true }).collect();
         let (tell, control) = crossbeam_channel::unbounded();
         let driver = Self {
-            poll,
-            events: Events::with_capacity(1024),
+            kernel,
             own: OwnAddresses::of(shard.plan()),
             sender: Sender::new(shard.plan().networks().len()),
             clock,
@@ -136,10 +127,8 @@ impl Driver {
             outbox: Outbox::new(),
             sockets,
             inputs,
-            batch: ReceiveBatch::new(DATAGRAM_MAX),
             held: Held::default(),
             streams: Streams::new(),
-            accepts: false,
             accept_at: Instant::ZERO,
             control,
             notes,
@@ -158,8 +147,10 @@ impl Driver {
     /// # Errors
     /// Leases could not be written at the end, or waiting for events failed, which only a fault of this program explains.
     pub fn run(mut self) -> io::Result<Stats> {
+        self.kernel.start(&self.sockets)?;
         loop {
-            self.wait()?;
+            let timeout = self.timeout();
+            self.kernel.wait(timeout, &mut self.streams)?;
             if !self.hear() {
                 break;
             }
@@ -183,33 +174,21 @@ impl Driver {
 
     // --- Events ---
 
-    fn wait(&mut self) -> io::Result<()> {
-        let timeout = self.timeout();
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-        for event in &self.events {
-            match event.token() {
-                WAKER => {}
-                LISTENER => self.accepts = true,
-                Token(token) if token >= STREAMS => self.streams.on_ready(token - STREAMS, readiness(event)),
-                Token(token) => self.inputs[token - SOURCES].is_ready = true,
-            }
-        }
-        Ok(())
-    }
-
     /// How long nothing needs to be done unless something happens
     fn timeout(&self) -> Option<time::Duration> {
         let now = self.clock.now();
-        let can_read = self.inputs.iter().any(|input| input.is_ready && self.may_read(input));
-        let can_accept = self.accepts && self.accept_at <= now;
+        let can_read = self
+            .inputs
+            .iter()
+            .enumerate()
+            .any(|(index, input)| self.kernel.is_ready(index) && self.may_read(input));
+        let accepts = self.kernel.accepts() && self.sockets.http.is_some();
+        let can_accept = accepts && self.accept_at <= now;
         if can_read || can_accept || self.streams.is_ready() {
             return Some(time::Duration::ZERO);
         }
         let shard = self.shard.next_deadline().filter(|_| !self.is_held_up());
-        let accept = (self.accepts && self.sockets.http.is_some()).then_some(self.accept_at);
+        let accept = accepts.then_some(self.accept_at);
         let deadlines =
             [shard, accept, self.sender.next_deadline(), self.streams.next_deadline(), self.stop_at];
         let next = deadlines.into_iter().flatten().min()?;
@@ -218,13 +197,13 @@ impl Driver {
 
     /// Whether transfers wait for a full socket: neither their clients nor their timers are listened to meanwhile
     fn is_held_up(&self) -> bool {
-        self.sender.is_full(Way::Transfer) || self.sender.is_full(Way::Tftp)
+        self.sender.is_full(flush::Way::Transfer) || self.sender.is_full(flush::Way::Tftp)
     }
 
     fn may_read(&self, input: &Input) -> bool {
         let is_full = match input.source {
             Source::Udp(Port::Tftp | Port::Transfer) => self.is_held_up(),
-            Source::Udp(Port::BootServer) => self.sender.is_full(Way::BootServer),
+            Source::Udp(Port::BootServer) => self.sender.is_full(flush::Way::BootServer),
             _ => false,
         };
         input.is_open && !is_full
@@ -251,7 +230,8 @@ impl Driver {
         let now = self.clock.now();
         self.stop_at.get_or_insert(now + STOP_TIME);
         self.shard.on_stop(now);
-        (self.sockets.http, self.accepts) = (None, false);
+        self.kernel.stop_accepting();
+        self.sockets.http = None;
         for input in &mut self.inputs {
             input.is_open = matches!(input.source, Source::Udp(Port::Tftp | Port::Transfer));
         }
@@ -261,25 +241,17 @@ impl Driver {
 
     fn read(&mut self, index: usize) {
         let input = &self.inputs[index];
-        if !input.is_ready || !self.may_read(input) {
+        if !self.kernel.is_ready(index) || !self.may_read(input) {
             return;
         }
         let source = input.source;
-        let Some(socket) = descriptor(&self.sockets, source) else { return };
-        // An error other than "nothing there" is an old one (an interface went down): what is behind it can be read.
-        let received = match self.batch.receive(socket) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.batch.receive(socket),
-            other => other,
-        };
-        let received = received.unwrap_or(0);
-        // Less than a batch: the kernel found nothing more, and tells when there is.
-        self.inputs[index].is_ready = received == BATCH;
+        let received = self.kernel.receive(index, &self.sockets);
         let now = self.clock.now();
         for index in 0..received {
             if !self.outbox.has_room() {
                 self.flush(now);
             }
-            match receive::event(source, &self.batch.get(index), &self.sockets, &self.own) {
+            match receive::event(source, &self.kernel.received(index), &self.sockets, &self.own) {
                 Ok(Event::Datagram(datagram)) => self.shard.on_datagram(now, &datagram, &mut self.outbox),
                 Ok(Event::Arp(network, packet)) => self.shard.on_arp(now, network, &packet, &mut self.outbox),
                 Err(reason) => self.shard.stats_mut().drop(reason),
@@ -325,25 +297,20 @@ impl Driver {
 
     fn accept(&mut self) {
         let now = self.clock.now();
-        if !self.accepts || now < self.accept_at {
+        if !self.kernel.accepts() || now < self.accept_at {
             return;
         }
         for _ in 0..ACCEPT_TURN {
-            let Some(listener) = &self.sockets.http else { return };
-            match listener.accept() {
+            match self.kernel.accept(&self.sockets) {
                 Ok((mut socket, SocketAddr::V4(peer))) => {
                     let Some(id) = self.shard.on_accept(now, peer) else { continue };
-                    let both = Interest::READABLE | Interest::WRITABLE;
-                    if self.poll.registry().register(&mut socket, Token(STREAMS + id.slot()), both).is_ok() {
+                    if self.kernel.watch(id, &mut socket).is_ok() {
                         self.streams.insert(id, socket);
                     } else {
                         self.shard.on_hangup(now, id, &mut self.outbox);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.accepts = false;
-                    return;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_out_of_descriptors(&error) => {
                     self.accept_at = now + ACCEPT_PAUSE;
                     return;
@@ -357,7 +324,14 @@ impl Driver {
     fn serve_streams(&mut self) {
         if self.streams.is_ready() {
             self.streams.serve(self.clock, &mut self.shard, &mut self.outbox);
+            self.forget_closed();
             self.flush(self.clock.now());
+        }
+    }
+
+    fn forget_closed(&mut self) {
+        while let Some(id) = self.streams.poll_closed() {
+            self.kernel.forget(id);
         }
     }
 
@@ -375,41 +349,11 @@ impl Driver {
             self.flush(now);
         }
         self.streams.on_deadline(now, &mut self.shard, &mut self.outbox);
+        self.forget_closed();
         while let Some(id) = self.shard.poll_changed() {
             self.streams.on_changed(id);
         }
         self.flush(now);
-    }
-}
-
-fn sources(sockets: &Sockets) -> impl Iterator<Item = Source> {
-    let udp = [
-        Some(Port::Tftp),
-        sockets.transfers.as_ref().map(|_| Port::Transfer),
-        sockets.boot_server.as_ref().map(|_| Port::BootServer),
-    ];
-    let links = sockets.links.iter().enumerate().filter(|(_, link)| link.is_some());
-    let links = links.flat_map(|(network, _)| [Source::Dhcp(network), Source::Arp(network)]);
-    udp.into_iter().flatten().map(Source::Udp).chain(links)
-}
-
-fn descriptor(sockets: &Sockets, source: Source) -> Option<BorrowedFd<'_>> {
-    match source {
-        Source::Udp(Port::Tftp) => sockets.by(Way::Tftp),
-        Source::Udp(Port::Transfer) => sockets.by(Way::Transfer),
-        Source::Udp(Port::BootServer) => sockets.by(Way::BootServer),
-        Source::Udp(Port::Dhcp) => None,
-        Source::Dhcp(network) => sockets.link(network).map(|link| link.dhcp.as_fd()),
-        Source::Arp(network) => sockets.link(network).map(|link| link.arp.as_fd()),
-    }
-}
-
-fn readiness(event: &Readable) -> Readiness {
-    Readiness {
-        readable: event.is_readable() || event.is_read_closed(),
-        writable: event.is_writable(),
-        half_closed: event.is_read_closed(),
-        reset: event.is_error() || event.is_read_closed() && event.is_write_closed(),
     }
 }
 
@@ -418,5 +362,5 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-#[path = "epoll_tests.rs"]
+#[path = "driver_tests.rs"]
 mod tests;

@@ -1,0 +1,146 @@
+//! A shard on epoll (mio): readiness, then the calls.
+//!
+//! Edge-triggered: what the kernel says once is remembered until a call finds nothing left.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::kernel::{Kernel, Wake, descriptor, sources};
+use super::receive::Source;
+use super::sockets::Sockets;
+use super::stream::{Readiness, Streams};
+use super::sys::message::{ReceiveBatch, Received};
+use crate::limits::{BATCH, DATAGRAM_MAX};
+use crate::proto::http::ConnectionId;
+
+const WAKER: Token = Token(0);
+const LISTENER: Token = Token(1);
+/// Tokens of datagram sockets begin here, those of connections at [`STREAMS`]
+const SOURCES: usize = 2;
+const STREAMS: usize = 1 << 20;
+
+/// A datagram socket, and whether it may have something to read
+struct Input {
+    source: Source,
+    is_ready: bool,
+}
+
+/// The epoll instance of one shard
+pub(super) struct Epoll {
+    poll: Poll,
+    events: Events,
+    inputs: Vec<Input>,
+    batch: ReceiveBatch,
+    accepts: bool,
+}
+
+impl Wake for Waker {
+    fn wake(&self) {
+        let _ = Self::wake(self);
+    }
+}
+
+impl Epoll {
+    /// Registers a shard's sockets
+    ///
+    /// # Errors
+    /// Where the system has no descriptor or memory left for it.
+    pub(super) fn new(sockets: &mut Sockets) -> io::Result<(Self, Arc<dyn Wake>)> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        let waker = Arc::new(Waker::new(registry, WAKER)?);
+        if let Some(listener) = &mut sockets.http {
+            registry.register(listener, LISTENER, Interest::READABLE)?;
+        }
+        let inputs: Vec<_> = sources(sockets).map(|source| Input { source, is_ready: false }).collect();
+        for (index, input) in inputs.iter().enumerate() {
+            let socket = descriptor(sockets, input.source).expect("a source has a socket").as_raw_fd();
+            registry.register(&mut SourceFd(&socket), Token(SOURCES + index), Interest::READABLE)?;
+        }
+        let events = Events::with_capacity(1024);
+        let batch = ReceiveBatch::new(DATAGRAM_MAX);
+        Ok((Self { poll, events, inputs, batch, accepts: false }, waker))
+    }
+}
+
+impl Kernel for Epoll {
+    fn start(&mut self, _: &Sockets) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, streams: &mut Streams) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for event in &self.events {
+            match event.token() {
+                WAKER => {}
+                LISTENER => self.accepts = true,
+                Token(token) if token >= STREAMS => streams.on_ready(token - STREAMS, readiness(event)),
+                Token(token) => self.inputs[token - SOURCES].is_ready = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_ready(&self, input: usize) -> bool {
+        self.inputs[input].is_ready
+    }
+
+    fn receive(&mut self, input: usize, sockets: &Sockets) -> usize {
+        let Some(socket) = descriptor(sockets, self.inputs[input].source) else { return 0 };
+        // An error other than "nothing there" is an old one (an interface went down): what is behind it can be read.
+        let received = match self.batch.receive(socket) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.batch.receive(socket),
+            other => other,
+        };
+        let received = received.unwrap_or(0);
+        // Less than a batch: the kernel found nothing more, and tells when there is.
+        self.inputs[input].is_ready = received == BATCH;
+        received
+    }
+
+    fn received(&self, index: usize) -> Received<'_> {
+        self.batch.get(index)
+    }
+
+    fn accepts(&self) -> bool {
+        self.accepts
+    }
+
+    fn accept(&mut self, sockets: &Sockets) -> io::Result<(TcpStream, SocketAddr)> {
+        let accepted = sockets.http.as_ref().ok_or(io::ErrorKind::WouldBlock)?.accept();
+        self.accepts = !matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        accepted
+    }
+
+    fn watch(&mut self, id: ConnectionId, socket: &mut TcpStream) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(socket, Token(STREAMS + id.slot()), both)
+    }
+
+    // Its descriptor is closed, and epoll forgets with it.
+    fn forget(&mut self, _: ConnectionId) {}
+
+    fn stop_accepting(&mut self) {
+        self.accepts = false;
+    }
+}
+
+fn readiness(event: &Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable() || event.is_read_closed(),
+        writable: event.is_writable(),
+        half_closed: event.is_read_closed(),
+        reset: event.is_error() || event.is_read_closed() && event.is_write_closed(),
+    }
+}
