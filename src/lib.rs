@@ -11,7 +11,7 @@
 //! ```text
 //!               main ── args, config, check, explain, import, log
 //!      ┌──────────┴───────────┐
-//!    server                 replay            two ways to run shards; neither uses the other
+//!    server             replay, rack          three ways to run shards; they never use each other
 //!      │                      │
 //!   io, store, content     content
 //!      └──────────┬───────────┘
@@ -30,6 +30,7 @@
 //! | [`io`] | system calls, the clock, and all `unsafe` but content's one call |
 //! | [`server`] | starts and pins shards; signals, reload, drain |
 //! | [`import`] | a dnsmasq configuration as one of ours, and what it cannot carry over |
+//! | [`rack`] | simulated machines that boot from a shard in virtual time, and what must hold while they do |
 //! | [`replay`] | a capture through a shard, and what would have been answered otherwise |
 //!
 //! # The life of a packet
@@ -62,6 +63,7 @@ pub mod limits;
 pub mod log;
 pub mod note;
 pub mod proto;
+pub mod rack;
 pub mod replay;
 pub mod server;
 pub mod settings;

@@ -33,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("io", &["boot", "content", "limits", "note", "proto", "shard", "stats", "store", "time", "wire"]),
     // Ways to run shards
     ("replay", &["boot", "content", "limits", "log", "note", "proto", "shard", "stats", "store", "time", "wire"]),
+    ("rack", &["boot", "content", "limits", "proto", "shard", "time", "wire"]),
     ("server", &["boot", "config", "content", "io", "limits", "log", "note", "proto", "settings", "shard", "stats", "store", "time", "wire"]),
     // What the operator meets
     ("settings", &["limits"]),
@@ -42,7 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("import", &["boot", "config", "io", "limits", "note", "store", "wire"]),
     ("explain", &["args", "boot", "config", "log", "wire"]),
     ("check", &["boot", "config", "explain", "log", "settings", "time", "wire"]),
-    ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "replay", "server", "content"]),
+    ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "rack", "replay", "server", "content"]),
     ("lib", &[]),
 ];
 
