@@ -121,6 +121,9 @@ pub struct Setup {
     /// Serve the files of this directory, by TFTP and HTTP
     #[arg(long, value_name = "DIRECTORY")]
     pub root: Option<PathBuf>,
+    /// Serve what is in this ISO image below /images/NAME, named as the file is (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    pub iso: Vec<PathBuf>,
     /// Be the DHCP server, and give these addresses (may be repeated)
     #[arg(long, value_name = "FIRST-LAST", requires = "interface", conflicts_with = "config")]
     pub pool: Vec<String>,

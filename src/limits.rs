@@ -114,6 +114,21 @@ pub const GENERATED_BYTES_MAX: usize = 32 << 20;
 /// Entries that a listing shows; a directory with more says so at its end
 pub const LISTING_ENTRIES_MAX: usize = 5_000;
 
+/// Files and directories of one ISO image; a DVD of packages holds some ten thousand
+pub const ISO_ENTRIES_MAX: usize = 1 << 20;
+/// Bytes of directories read from one image
+pub const ISO_DIRECTORY_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of one directory in an image: some three hundred thousand names
+pub const ISO_DIRECTORY_MAX: u32 = 32 << 20;
+/// Bytes of all names in one image
+pub const ISO_NAMES_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a name, or of a symbolic link's target; longer names are left out
+pub const ISO_NAME_MAX: usize = 1_024;
+/// Symbolic links followed on the way to one file in an image
+pub const ISO_LINKS_MAX: usize = 8;
+/// Parts of a path walked on the way to one file in an image, those of links among them
+pub const ISO_STEPS_MAX: usize = 512;
+
 /// Bytes of later requests held while a response is sent; more end the connection after it
 pub const HTTP_PIPELINE_MAX: usize = 16_384;
 /// A request's head is whole this long after its first byte, or it is answered with 408
@@ -138,5 +153,6 @@ const _: () = {
     assert!(PATH_MAX < HTTP_HEAD_MAX && HTTP_IDLE_TIMEOUT.as_secs() >= 10);
     assert!(STAGE_BYTES >= 3 * SEGMENTED_BYTES_MAX && STAGE_BYTES > BLKSIZE_RFC_MAX as usize + 4);
     assert!(DATAGRAM_MAX >= UDP_PAYLOAD_MAX + 64 && PARKED_MAX >= OUTBOX_SLOTS);
+    assert!(ISO_NAME_MAX <= u16::MAX as usize && ISO_NAMES_BYTES_MAX <= u32::MAX as usize);
     assert!(REPLIES_PER_EVENT >= 2 && OUTBOX_SLOTS >= BATCH);
 };

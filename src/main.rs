@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use reveille::args::{self, Command, CommandLine, Process};
 use reveille::boot::plan::Plan;
-use reveille::config::{Errors, Source, exists};
-use reveille::content::Tree;
+use reveille::config::{Errors, Files, Source};
+use reveille::content::{Library, Tree};
 use reveille::io::clock::Clock;
 use reveille::io::interfaces::interfaces;
 use reveille::proto::tftp;
@@ -42,9 +42,9 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Explain(mut arguments) => {
             let source = Source::new(std::mem::take(&mut arguments.setup), Process::default());
             let (plan, settings) = source.load()?;
-            let said = explain::explain(&arguments, &plan, source.file().as_deref(), |name| {
-                exists(&settings.root, name)
-            })?;
+            let files = Files::new(settings.root.as_deref(), &Library::open(&settings.images)?);
+            let exists = |name: &str| files.exists(name);
+            let said = explain::explain(&arguments, &plan, source.file().as_deref(), exists)?;
             print(&said)?;
         }
         Command::Import(arguments) => import(&arguments)?,
@@ -77,7 +77,11 @@ fn replayed(arguments: args::Replay) -> Result<String, Box<dyn std::error::Error
             windowsize_max: settings.windowsize_max,
             single_port: settings.single_port,
         };
-        replay::Setup { plan: Some(plan), root: Some(tree(&settings.root)?), tftp }
+        replay::Setup {
+            plan: Some(plan),
+            root: Some(Tree::with_images(settings.root.as_deref(), &Library::open(&settings.images)?)?),
+            tftp,
+        }
     } else {
         let root = arguments.setup.root.as_deref().map(tree).transpose()?;
         replay::Setup { root, ..replay::Setup::default() }
@@ -128,5 +132,8 @@ fn import(arguments: &args::Import) -> Result<(), Box<dyn std::error::Error>> {
 
 /// What a plan boots, and what is missing
 fn report(source: &Source, plan: &Plan, settings: &Settings) -> Result<String, String> {
-    check::report(plan, settings, source.file().as_deref(), |name| exists(&settings.root, name))
+    let library = Library::open(&settings.images).map_err(|error| error.to_string())?;
+    let files = Files::new(settings.root.as_deref(), &library);
+    let describe = |name: &str| library.describe(name).unwrap_or_default();
+    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name))
 }

@@ -18,7 +18,6 @@ mod summary;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -33,7 +32,7 @@ use self::summary::summary;
 use crate::boot::lease::Leases;
 use crate::boot::plan::Plan;
 use crate::config::{Errors, Source};
-use crate::content::Tree;
+use crate::content::{Library, LibraryError, Tree};
 use crate::io::clock::Clock;
 use crate::io::driver::{self, Control, Driver, Remote};
 use crate::io::notes::Notes;
@@ -59,8 +58,10 @@ pub enum Error {
     Config(Errors),
     /// A socket could not be opened
     Open(OpenError),
-    /// The root could not be opened
-    Root(PathBuf, io::Error),
+    /// The root could not be opened; the error names it
+    Root(io::Error),
+    /// An image could not be opened
+    Image(LibraryError),
     /// io_uring cannot be used
     Ring(String),
     /// The leases could not be read
@@ -76,7 +77,8 @@ impl fmt::Display for Error {
         match self {
             Self::Config(errors) => errors.fmt(f),
             Self::Open(error) => error.fmt(f),
-            Self::Root(path, error) => write!(f, "cannot serve {}: {error}", path.display()),
+            Self::Root(error) => write!(f, "cannot serve {error}"),
+            Self::Image(error) => write!(f, "cannot serve {error}"),
             Self::Ring(why) => f.write_str(why),
             Self::Leases(error) => error.fmt(f),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),
@@ -170,9 +172,10 @@ fn open(
         single_port: settings.single_port,
     };
     let way = way(settings.io)?;
+    let library = Library::open(&settings.images).map_err(Error::Image)?;
     let mut drivers = Vec::with_capacity(shards);
     for sockets in Sockets::open(listen, plan.networks(), shards)? {
-        let tree = Tree::open(&settings.root).map_err(|error| Error::Root(settings.root.clone(), error))?;
+        let tree = Tree::with_images(settings.root.as_deref(), &library).map_err(Error::Root)?;
         // The first shard owns DHCP.
         let shard = Shard::new(Arc::clone(plan), transfers, tree, leases.take(), clock.now());
         let driver = Driver::new(way, shard, sockets, clock, Arc::clone(notes));

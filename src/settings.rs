@@ -3,13 +3,16 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use crate::boot::image::Origin;
 use crate::limits::{BLKSIZE_MAX, WINDOWSIZE_MAX};
 
 /// Settings of `serve`, checked
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The directory that TFTP and HTTP serve
-    pub root: PathBuf,
+    /// The directory that TFTP and HTTP serve; `None`: images only
+    pub root: Option<PathBuf>,
+    /// What they serve below `/images/NAME`
+    pub images: Vec<(String, Origin)>,
     /// Where the leases are kept
     pub state_dir: PathBuf,
     /// The only address that TFTP, HTTP and the boot server listen on; `None`: all of them
@@ -34,9 +37,10 @@ pub struct Settings {
 
 impl Settings {
     /// All but the root as it is when nothing is said
-    pub fn new(root: PathBuf) -> Self {
+    pub fn new(root: impl Into<Option<PathBuf>>) -> Self {
         Self {
-            root,
+            root: root.into(),
+            images: Vec::new(),
             state_dir: PathBuf::from("/var/lib/reveille"),
             listen: None,
             http_port: 80,

@@ -36,10 +36,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("rack", &["boot", "content", "limits", "proto", "shard", "time", "wire"]),
     ("server", &["boot", "config", "content", "io", "limits", "log", "note", "proto", "settings", "shard", "stats", "store", "time", "wire"]),
     // What the operator meets
-    ("settings", &["limits"]),
+    ("settings", &["boot", "limits"]),
     ("log", &["boot", "limits", "note", "settings", "stats", "time", "wire"]),
     ("args", &[]),
-    ("config", &["args", "boot", "io", "limits", "settings", "time", "wire"]),
+    ("config", &["args", "boot", "content", "io", "limits", "settings", "time", "wire"]),
     ("import", &["boot", "config", "io", "limits", "note", "store", "wire"]),
     ("explain", &["args", "boot", "config", "log", "wire"]),
     ("check", &["boot", "config", "explain", "log", "settings", "time", "wire"]),
@@ -152,7 +152,7 @@ fn unsafe_and_clocks_stay_where_they_belong() {
         }
         let reads_clock =
             ["SystemTime::now", "std::time::Instant", "clock_gettime"].iter().any(|c| code.contains(c));
-        if reads_clock && !CLOCKS.contains(&file.as_str()) {
+        if reads_clock && !is_test(&file) && !CLOCKS.contains(&file.as_str()) {
             wrong.push(format!("{file} reads a clock"));
         }
     }

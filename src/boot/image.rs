@@ -3,6 +3,26 @@
 //! [`Images`] is what TFTP and HTTP ask; `content` answers it from directories, tests and the simulated rack from
 //! memory. A protocol describes a body as (image, offset, length) and the driver moves the bytes.
 
+use std::path::{Path, PathBuf};
+
+/// Where the files below `/images/NAME` come from
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An ISO image, served as it is
+    Iso(PathBuf),
+    /// A directory that holds the same
+    Directory(PathBuf),
+}
+
+impl Origin {
+    /// The file or the directory
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Iso(path) | Self::Directory(path) => path,
+        }
+    }
+}
+
 /// An open image; each successful [`Images::open`] is matched by one [`Images::close`]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageId(pub u32);
@@ -44,6 +64,8 @@ pub enum Miss {
     Busy,
     /// The operating system failed to read it
     Unreadable,
+    /// An ISO image holds it compressed (zisofs), and only Linux unpacks that
+    Compressed,
 }
 
 /// The images that a shard serves

@@ -25,12 +25,15 @@ const ANYBODY: Machine<'static> = Machine {
 
 /// What `serve` prints at its start and `check` when all is well: networks, what each architecture boots, and warnings
 ///
+/// `describe` says what an image holds.
+///
 /// # Errors
 /// A boot file that does not fit once it is filled in.
 pub fn report(
     plan: &Plan,
     settings: &Settings,
     config: Option<&Path>,
+    describe: impl Fn(&str) -> String,
     exists: impl Fn(&str) -> bool,
 ) -> Result<String, String> {
     let mut out = String::new();
@@ -38,12 +41,14 @@ pub fn report(
         write_network(&mut out, network);
     }
     let tftp = plan.tftp_port();
-    let _ = writeln!(
-        out,
-        "{}: by TFTP (port {tftp}) and HTTP (port {})",
-        settings.root.display(),
-        plan.http_port()
-    );
+    let served = match &settings.root {
+        Some(root) => root.display().to_string(),
+        None => "images".to_owned(),
+    };
+    let _ = writeln!(out, "{served}: by TFTP (port {tftp}) and HTTP (port {})", plan.http_port());
+    for (name, origin) in &settings.images {
+        let _ = writeln!(out, "  /images/{name}/: {}, {}", origin.path().display(), describe(name));
+    }
     let mut warnings = warnings::of_plan(plan, config, &exists);
     for index in 0..plan.networks().len() {
         let rows = rows(plan, index, &exists)?;
@@ -141,7 +146,14 @@ mod tests {
 
     fn said(config: &str, files: &[&str]) -> String {
         let (plan, settings) = load(config).unwrap();
-        report(&plan, &settings, Some(Path::new("r.toml")), |name| files.contains(&name)).unwrap()
+        report(
+            &plan,
+            &settings,
+            Some(Path::new("r.toml")),
+            |_| "3 files".to_owned(),
+            |name| files.contains(&name),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -151,6 +163,7 @@ eth0 192.168.99.1: DHCP server
   192.168.99.0/24: 192.168.99.50-192.168.99.99 (50 addresses), leases of 12h
   10.44.0.0/24 behind a relay: 10.44.0.50-10.44.0.99 (50 addresses), leases of 12h
 /data/pxe: by TFTP (port 69) and HTTP (port 80)
+  /images/centos7/: /isos/CentOS-7-x86_64-Minimal-1511.iso, 3 files
   x86-bios  lpxelinux.0                    rule 2, r.toml:19
   ipxe      http://192.168.99.1/boot.ipxe  rule 1, r.toml:15
   nothing for x64-uefi, x64-uefi-http, ia32-uefi, ia32-uefi-http, arm64-uefi, arm64-uefi-http, arm64-u-boot, \

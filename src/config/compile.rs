@@ -19,12 +19,13 @@ const OWN_TYPES: u16 = 0x8000;
 /// What option 43 holds; it is never split (EDK2 joins no parts)
 const OPTION_MAX: usize = 255;
 
-/// The plan and the settings, unless anything is wrong; `root_problem` is why the root cannot be served
+/// The plan and the settings, unless anything is wrong; `problems` are what the system
+/// says of the root and of the images
 pub(super) fn compile(
     model: &Model,
     interfaces: &[Interface],
     exists: impl Fn(&str) -> bool,
-    root_problem: Option<String>,
+    problems: Vec<(Place, String)>,
     mut errors: Errors,
 ) -> Result<(Plan, Settings), Errors> {
     if !errors.is_empty() {
@@ -32,8 +33,8 @@ pub(super) fn compile(
         return Err(errors);
     }
     let settings = settings(model, interfaces, &mut errors);
-    if let (Some(root), Some(problem)) = (&model.root, root_problem) {
-        errors.push(root.place, problem);
+    for (place, problem) in problems {
+        errors.push(place, problem);
     }
     if model.networks.is_empty() {
         errors.push(
@@ -77,16 +78,21 @@ fn settings(model: &Model, interfaces: &[Interface], errors: &mut Errors) -> Opt
     if let Some(port) = model.tftp_port.filter(|port| [67, 68, 4011].contains(&port.value)) {
         errors.push(port.place, format!("port {} is DHCP's: TFTP needs another", port.value));
     }
-    let Some(root) = &model.root else {
+    if model.root.is_none() && model.images.is_empty() {
         errors.push(Place::Missing, "no directory to serve: write root = \"/data/pxe\", or give --root");
         return None;
-    };
-    let usual = Settings::new(root.value.clone());
+    }
+    let mut names = Once::new();
+    for image in &model.images {
+        names.check("image", "name", Some(image.name.clone()), errors);
+    }
+    let usual = Settings::new(model.root.as_ref().map(|root| root.value.clone()));
     fn or<T: Clone>(written: &Option<At<T>>, usual: T) -> T {
         written.as_ref().map_or(usual, |at| at.value.clone())
     }
     Some(Settings {
         root: usual.root,
+        images: model.images.iter().map(|one| (one.name.value.clone(), one.origin.value.clone())).collect(),
         state_dir: or(&model.state_dir, usual.state_dir),
         listen: model.listen.map(|at| at.value).filter(|address| !address.is_unspecified()),
         http_port: or(&model.http_port, usual.http_port),
@@ -189,10 +195,10 @@ fn machines(
     let (mut macs, mut uuids, mut addresses, mut names) =
         (Once::new(), Once::new(), Once::new(), Once::new());
     for machine in machines {
-        macs.check("mac", machine.mac, errors);
-        uuids.check("uuid", machine.uuid, errors);
-        addresses.check("address", machine.address, errors);
-        names.check("hostname", machine.hostname.clone(), errors);
+        macs.check("machine", "mac", machine.mac, errors);
+        uuids.check("machine", "uuid", machine.uuid, errors);
+        addresses.check("machine", "address", machine.address, errors);
+        names.check("machine", "hostname", machine.hostname.clone(), errors);
         if let Some(address) = machine.address
             && let Some(message) = unusable(address.value, machine, networks, rule_gives)
         {
@@ -219,12 +225,15 @@ impl<T: Eq + Hash + std::fmt::Display> Once<T> {
         Self(HashMap::new())
     }
 
-    fn check(&mut self, key: &str, value: Option<At<T>>, errors: &mut Errors) {
+    fn check(&mut self, what: &str, key: &str, value: Option<At<T>>, errors: &mut Errors) {
         let Some(At { value, place }) = value else { return };
         match self.0.get(&value) {
             Some(first) => {
-                let line = errors.line(*first);
-                errors.push(place, format!("another machine has the {key} {value}, in line {line}"));
+                let first = match errors.line(*first) {
+                    0 => String::new(),
+                    line => format!(", in line {line}"),
+                };
+                errors.push(place, format!("another {what} has the {key} {value}{first}"));
             }
             None => {
                 self.0.insert(value, place);

@@ -3,9 +3,10 @@
 use std::net::Ipv4Addr;
 
 use super::errors::{At, Errors, Place};
-use super::model::{File, Model, Network, Rule, Scope};
+use super::model::{File, Image, Model, Network, Rule, Scope};
 use super::{text, values};
 use crate::args::{Process, Setup};
+use crate::boot::image::Origin;
 use crate::boot::plan::{BootFile, Cidr, Match, Mode};
 use crate::io::interfaces::Interface;
 
@@ -19,11 +20,22 @@ pub(super) fn read(setup: &Setup, interfaces: &[Interface], errors: &mut Errors)
 }
 
 /// What flags say in place of the file
-pub(super) fn override_setup(model: &mut Model, setup: &Setup) {
+pub(super) fn override_setup(model: &mut Model, setup: &Setup, errors: &mut Errors) {
     set(&mut model.root, setup.root.clone(), "--root");
     set(&mut model.http_port, setup.http_port, "--http-port");
     set(&mut model.tftp_port, setup.tftp_port, "--tftp-port");
     set(&mut model.listen, setup.listen, "--listen");
+    for iso in &setup.iso {
+        let name = iso.file_stem().unwrap_or_default().to_string_lossy();
+        // What a URL would have to escape becomes a dash.
+        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+        let name: String = name.chars().map(plain).collect();
+        let place = Place::Flag("--iso");
+        if errors.keep(place, values::image_name(&name)).is_some() {
+            let origin = At::new(Origin::Iso(iso.clone()), place);
+            model.images.push(Image { name: At::new(name, place), origin });
+        }
+    }
 }
 
 /// What flags say of the process in place of the file

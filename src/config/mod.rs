@@ -20,7 +20,7 @@ mod text;
 mod values;
 
 pub use errors::Errors;
-pub use source::{Source, exists};
+pub use source::{Files, Source};
 pub use values::{LEASE_INFINITE, arch, loader, mode_name, uuid};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::errors::{At, Place};
 use crate::boot::client::Uuid;
+use crate::boot::image::Origin;
 use crate::boot::plan::{BootFile, Cidr, Match, Mode, Range};
 use crate::settings::{Io, LogFormat};
 use crate::time::Duration;
@@ -24,10 +25,18 @@ pub(super) struct Model {
     pub(super) io: Option<At<Io>>,
     pub(super) state_dir: Option<At<PathBuf>>,
     pub(super) log: Option<At<LogFormat>>,
+    pub(super) images: Vec<Image>,
     pub(super) networks: Vec<Network>,
     pub(super) rules: Vec<Rule>,
     pub(super) menus: Vec<Menu>,
     pub(super) machines: Vec<Machine>,
+}
+
+/// `[image.NAME]`
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) name: At<String>,
+    pub(super) origin: At<Origin>,
 }
 
 /// `[[network]]`

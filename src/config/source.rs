@@ -1,12 +1,15 @@
 //! Where the configuration comes from: read anew at each start, reload and check. The only part that touches the system.
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::errors::Errors;
 use super::{compile, flags, text};
 use crate::args::{Process, Setup};
+use crate::boot::image::{Form, Images};
 use crate::boot::plan::Plan;
+use crate::content::{Library, Tree};
 use crate::io::interfaces::{Interface, interfaces};
 use crate::settings::Settings;
 
@@ -60,10 +63,19 @@ impl Source {
                 (flags::read(&self.setup, interfaces, &mut errors), errors)
             }
         };
-        flags::override_setup(&mut model, &self.setup);
+        flags::override_setup(&mut model, &self.setup, &mut errors);
         flags::override_process(&mut model, &self.process, &mut errors);
-        let root = model.root.as_ref().map(|at| at.value.clone()).unwrap_or_default();
-        compile::compile(&model, interfaces, |name| exists(&root, name), root_problem(&root), errors)
+        let mut problems = Vec::new();
+        if let Some(root) = &model.root {
+            problems.extend(root_problem(&root.value).map(|problem| (root.place, problem)));
+        }
+        let mut library = Library::default();
+        for image in &model.images {
+            let added = library.add(&image.name.value, &image.origin.value);
+            problems.extend(added.err().map(|error| (image.origin.place, error.to_string())));
+        }
+        let files = Files::new(model.root.as_ref().map(|at| &*at.value), &library);
+        compile::compile(&model, interfaces, |name| files.exists(name), problems, errors)
     }
 }
 
@@ -95,9 +107,23 @@ fn root_problem(root: &Path) -> Option<String> {
     })
 }
 
-/// Whether a file of that name lies below the root
-pub fn exists(root: &Path, name: &str) -> bool {
-    root.join(name.trim_start_matches('/')).is_file()
+/// The files that would be served, for those who only ask whether there are such
+#[derive(Debug)]
+pub struct Files(Option<RefCell<Tree>>);
+
+impl Files {
+    /// Those of a root and of images; none, where they cannot be opened
+    pub fn new(root: Option<&Path>, library: &Library) -> Self {
+        Self(Tree::with_images(root, library).ok().map(RefCell::new))
+    }
+
+    /// Whether a file of that name is served
+    pub fn exists(&self, name: &str) -> bool {
+        let Some(tree) = &self.0 else { return false };
+        let mut tree = tree.borrow_mut();
+        let image = tree.open(name.as_bytes(), Form::Octet);
+        image.map(|image| tree.close(image.id)).is_ok()
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +159,7 @@ mod tests {
             said(Setup { config: Some(file.clone()), ..Setup::default() }).lines().next().unwrap(),
             format!(
                 "{path}:1:2: unknown key `package`: the file takes root, http-port, tftp-port, listen, shards, io, \
-                 state-dir, log, tftp, network, boot, menu, machine"
+                 state-dir, log, tftp, image, network, boot, menu, machine"
             )
         );
     }
@@ -151,7 +177,7 @@ mod tests {
         let process = Process { log: Some("text".into()), ..Process::default() };
         let (plan, settings) = Source::new(setup, process).load_for(&interfaces()).unwrap();
         std::fs::remove_dir_all(folder).unwrap();
-        assert_eq!((settings.root, plan.http_port()), (root, 82));
+        assert_eq!((settings.root, plan.http_port()), (Some(root), 82));
         assert_eq!(settings.log, crate::settings::LogFormat::Text);
     }
 }

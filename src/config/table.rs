@@ -171,6 +171,26 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// A table of tables, each called `name` in messages, by their keys
+    pub(super) fn named(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        errors: &mut Errors,
+    ) -> Vec<(At<String>, Self)> {
+        let Some(table) = self.table(key, name, errors) else { return Vec::new() };
+        let mut tables = Vec::new();
+        for (key, value) in table.entries {
+            let key = At::new(key.get_ref().to_string(), place(key.span()));
+            let at = place(value.span());
+            match value.into_inner() {
+                DeValue::Table(entries) => tables.push((key, Self::new(name, at, entries))),
+                other => errors.push(at, format!("write {name}, not {}", kind(&other))),
+            }
+        }
+        tables
+    }
+
     /// A list of tables, each called `name` in messages
     pub(super) fn tables(&mut self, key: &'static str, name: &'static str, errors: &mut Errors) -> Vec<Self> {
         let Some(value) = self.take(key) else { return Vec::new() };

@@ -9,7 +9,7 @@ use crate::io::interfaces::Interface;
 use crate::settings::Settings;
 use crate::wire::ethernet::MacAddr;
 
-/// The example of the manual, but for its image
+/// The example of the manual
 pub(crate) const EXAMPLE: &str = r#"root = "/data/pxe"
 
 [[network]]
@@ -31,6 +31,9 @@ file = "http://{server}/boot.ipxe"
 [[boot]]
 match = { arch = "x86-bios" }
 file = "lpxelinux.0"
+
+[image.centos7]                                # served straight out of the ISO, nothing mounted or unpacked
+iso = "/isos/CentOS-7-x86_64-Minimal-1511.iso"
 
 [[machine]]
 mac = "88:99:aa:bb:cc:dd"
@@ -57,5 +60,5 @@ pub(crate) fn interfaces() -> Vec<Interface> {
 pub(crate) fn load(config: &str) -> Result<(Plan, Settings), Errors> {
     let mut errors = Errors::new(Path::new("r.toml"), config);
     let model = text::read(config, &mut errors);
-    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", None, errors)
+    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", Vec::new(), errors)
 }

@@ -9,6 +9,7 @@ use super::errors::Errors;
 use super::testing::{EXAMPLE, interfaces, load};
 use super::{compile, flags};
 use crate::args::{Command, CommandLine};
+use crate::boot::image::Origin;
 use crate::boot::plan::{Boots, Cidr, Mode, Plan, Reason};
 use crate::settings::{Io, LogFormat, Settings};
 
@@ -18,9 +19,9 @@ fn load_flags(line: &str) -> Result<(Plan, Settings), Errors> {
     };
     let mut errors = Errors::default();
     let mut model = flags::read(&serve.setup, &interfaces(), &mut errors);
-    flags::override_setup(&mut model, &serve.setup);
+    flags::override_setup(&mut model, &serve.setup, &mut errors);
     flags::override_process(&mut model, &serve.process, &mut errors);
-    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", None, errors)
+    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", Vec::new(), errors)
 }
 
 /// A configuration that serves eth0 as `network` says, and then `rest`
@@ -40,7 +41,9 @@ fn wrong(config: &str) -> String {
 #[test]
 fn the_example_of_the_manual() {
     let (plan, settings) = load(EXAMPLE).unwrap();
-    assert_eq!(settings, Settings::new(PathBuf::from("/data/pxe")));
+    let iso = PathBuf::from("/isos/CentOS-7-x86_64-Minimal-1511.iso");
+    let images = vec![("centos7".to_owned(), Origin::Iso(iso))];
+    assert_eq!(settings, Settings { images, ..Settings::new(PathBuf::from("/data/pxe")) });
     let [network] = plan.networks() else { panic!("{plan:?}") };
     assert_eq!((network.mode, network.address), (Mode::Full, Ipv4Addr::new(192, 168, 99, 1)));
     let [own, relayed] = network.subnets.as_slice() else { panic!("{network:?}") };
@@ -51,7 +54,7 @@ fn the_example_of_the_manual() {
     assert_eq!(relayed.lease.as_secs(), 12 * 3600, "inherited");
     let reasons: Vec<_> = plan.rules().iter().map(|rule| rule.reason).collect();
     assert_eq!(reasons, [Reason::Rule { number: 1, line: 15 }, Reason::Rule { number: 2, line: 19 }]);
-    assert_eq!(plan.machines()[0].line, 23);
+    assert_eq!(plan.machines()[0].line, 26);
     assert!(plan.machine_reserved(Ipv4Addr::new(192, 168, 99, 60)));
 }
 
@@ -363,8 +366,8 @@ const WRONG_RULES: &[(&str, &str)] = &[
         "r.toml:7:9: `image` is not supported yet: give the machine a `file`",
     ),
     (
-        "[image.centos7]\niso = \"/isos/a.iso\"",
-        "r.toml:5:2: `image` is not supported yet: put the files of the image below the root, and name them in [[boot]] or [[machine]]",
+        "[image.centos7]\niso = \"/isos/a.iso\"\ndir = \"/isos/a\"",
+        "r.toml:7:7: an image comes from an iso or from a dir: leave one of them out",
     ),
 ];
 
@@ -447,4 +450,26 @@ proptest::proptest! {
             proptest::prop_assert!(errors.to_string().starts_with("r.toml:"), "{}", errors);
         }
     }
+}
+
+#[test]
+fn images_by_file_and_by_flag() {
+    let (_, settings) =
+        load_flags("reveille serve --interface eth0 --proxy --iso /isos/a_b-1.iso --iso x/Ü(2).iso").unwrap();
+    let iso = |name: &str, path: &str| (name.to_owned(), Origin::Iso(PathBuf::from(path)));
+    assert_eq!(settings.images, [iso("a_b-1", "/isos/a_b-1.iso"), iso("--2-", "x/Ü(2).iso")]);
+    assert_eq!(settings.root, None, "images are enough");
+    let (_, settings) = load(&pool("[image.a]\ndir = \"/srv/a\"\n[image.\"b.1\"]\niso = \"b\"")).unwrap();
+    assert_eq!(settings.images[0], ("a".to_owned(), Origin::Directory(PathBuf::from("/srv/a"))));
+    for (text, message) in [
+        ("[image.a]", "an image needs iso = "),
+        ("[image.\"a b\"]\niso = \"a\"", "`a b` is no name for an image"),
+        ("[image]\na = 1", "write [image.NAME], not a number"),
+        ("[image.a]\nkernel = \"k\"\niso = \"a\"", "unknown key `kernel`: [image.NAME] takes iso, dir"),
+    ] {
+        let said = wrong(&pool(text));
+        assert!(said.contains(message), "{said}");
+    }
+    let twice = load_flags("reveille serve --interface eth0 --proxy --iso a.iso --iso b/a.iso").unwrap_err();
+    assert_eq!(twice.to_string(), "--iso: another image has the name a");
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use super::errors::{At, Errors};
-use super::model::{File, Item, ItemWhat, Machine, Menu, Model, Network, Rule, Scope, Subnet};
+use super::model::{File, Image, Item, ItemWhat, Machine, Menu, Model, Network, Rule, Scope, Subnet};
 use super::options;
 use super::table::Table;
 use super::values;
+use crate::boot::image::Origin;
 use crate::boot::plan::{BootFile, Match};
 use crate::limits::{BLKSIZE_MAX, BLKSIZE_MIN, WINDOWSIZE_MAX};
 use crate::settings::{Io, LogFormat};
@@ -31,6 +32,11 @@ pub(super) fn read(text: &str, errors: &mut Errors) -> Model {
         model.windowsize = tftp.number("windowsize", errors, 1, WINDOWSIZE_MAX.into());
         tftp.finish(errors);
     }
+    model.images = table
+        .named("image", "[image.NAME]", errors)
+        .into_iter()
+        .filter_map(|(name, one)| image(name, one, errors))
+        .collect();
     model.networks = table
         .tables("network", "[[network]]", errors)
         .into_iter()
@@ -41,11 +47,6 @@ pub(super) fn read(text: &str, errors: &mut Errors) -> Model {
     model.machines =
         table.tables("machine", "[[machine]]", errors).into_iter().map(|one| machine(one, errors)).collect();
     table.later("admin", errors, "leave it out");
-    table.later(
-        "image",
-        errors,
-        "put the files of the image below the root, and name them in [[boot]] or [[machine]]",
-    );
     table.finish(errors);
     model
 }
@@ -68,6 +69,29 @@ pub(super) fn log(text: &str) -> Result<LogFormat, String> {
 
 fn words(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
+}
+
+fn image(name: At<String>, mut table: Table<'_>, errors: &mut Errors) -> Option<Image> {
+    let iso = table.string("iso", errors, |text| path(text).map(Origin::Iso));
+    let dir = table.string("dir", errors, |text| path(text).map(Origin::Directory));
+    table.finish(errors);
+    let named = errors.keep(name.place, values::image_name(&name.value));
+    let origin = match (iso, dir) {
+        (Some(_), Some(dir)) => {
+            errors.push(dir.place, "an image comes from an iso or from a dir: leave one of them out");
+            None
+        }
+        (None, None) => {
+            if !table.found("iso") && !table.found("dir") {
+                let what =
+                    "an image needs iso = \"/isos/a.iso\", or dir with the directory that holds its files";
+                errors.push(name.place, what);
+            }
+            None
+        }
+        (iso, dir) => iso.or(dir),
+    };
+    named.zip(origin).map(|(_, origin)| Image { name, origin })
 }
 
 fn network(mut table: Table<'_>, errors: &mut Errors) -> Option<Network> {

@@ -7,6 +7,9 @@ use crate::boot::client::{Arch, Uuid};
 use crate::boot::plan::{Cidr, LoaderName, Mode, Range};
 use crate::time::Duration;
 
+/// Bytes of an image's name: it is a part of many paths
+const IMAGE_NAME_MAX: usize = 64;
+
 /// What option 51 writes for a lease without an end (RFC 2131 §3.3)
 pub const LEASE_INFINITE: Duration = Duration::from_secs(u32::MAX as u64);
 /// The lease time when nothing is said
@@ -181,6 +184,18 @@ pub(super) fn hex(text: &str) -> Parsed<Vec<u8>> {
         .collect::<Option<Vec<u8>>>()
         .filter(|bytes| !bytes.is_empty())
         .ok_or_else(|| format!("`{text}` is not hex: write pairs of digits, as in \"01:a2:ff\""))
+}
+
+/// The name of an image: a part of a path that needs no escape in a URL, a menu or a command line
+pub(super) fn image_name(text: &str) -> Result<(), String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > IMAGE_NAME_MAX || text.starts_with('.') || !text.bytes().all(fits) {
+        return Err(format!(
+            "`{}` is no name for an image: write letters, digits, `-`, `_` and `.`, {IMAGE_NAME_MAX} at most",
+            text.escape_debug()
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

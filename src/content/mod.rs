@@ -1,13 +1,18 @@
-//! What lies behind a path: a directory tree, or bytes in memory.
+//! What lies behind a path: a directory tree, ISO images, or bytes in memory.
 //!
 //! This is where the program reads the operator's files; it never writes one, never leaves the root that it was given,
 //! and never mixes two versions of a file in one transfer. It answers [`crate::boot::image::Images`] for the protocols and
 //! hands a driver the bytes behind an [`crate::boot::image::ImageId`]: a file to `sendfile` from, or memory.
 //!
-//! - [`Tree`]: the files below one directory, with a cache of open files and HTML listings
+//! - [`Tree`]: the files below one directory and in the images, with a cache of open files and HTML listings
+//! - [`Library`]: the images, out of ISO images as they lie (`iso`, `disc`) or directories, below `/images/NAME/`
 //! - [`Memory`]: named bytes, for replays, simulated racks and tests
 //! - `root`: confinement and what tells two versions apart; `table`: open files; `sys`: the system calls
 
+mod disc;
+mod iso;
+mod library;
+mod listed;
 mod listing;
 mod media;
 mod memory;
@@ -18,7 +23,12 @@ mod sys;
 mod table;
 mod tree;
 
+pub use disc::Unserved;
+pub use library::{Library, LibraryError};
 pub use media::type_of;
 pub use memory::Memory;
 pub use path::plain;
-pub use tree::Tree;
+pub use tree::{Part, Tree};
+
+#[cfg(test)]
+mod tests;

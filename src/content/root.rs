@@ -5,9 +5,10 @@
 //! kernel, or a sandbox that forbids the call, gets a walk from part to part that follows no link at all.
 
 use std::ffi::{CStr, CString, c_int};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::sys::{self, Names};
@@ -36,6 +37,17 @@ impl Version {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             modified: (stat.st_mtime, stat.st_mtime_nsec),
             changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+
+    /// The same by the standard library's call, for a path that is not confined
+    pub(super) fn of_metadata(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 

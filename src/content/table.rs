@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 
+use super::disc::Disc;
+use super::iso::Extent;
 use super::root::Seen;
 use crate::boot::image::{Image, ImageId, Miss};
 use crate::limits::{GENERATED_BYTES_MAX, IDLE_FILES_MAX, OPEN_FILES_MAX};
@@ -17,6 +19,8 @@ use crate::limits::{GENERATED_BYTES_MAX, IDLE_FILES_MAX, OPEN_FILES_MAX};
 pub(super) enum Source {
     /// In a file
     File(File, Seen),
+    /// In an ISO image, by pieces none of which is empty
+    Disc(Arc<Disc>, Seen, Box<[Extent]>),
     /// In memory, as converted from a file that looked like this
     Converted(Box<[u8]>, Seen),
     /// In memory
@@ -26,7 +30,7 @@ pub(super) enum Source {
 impl Source {
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         match self {
-            Self::File(..) => None,
+            Self::File(..) | Self::Disc(..) => None,
             Self::Converted(bytes, _) | Self::Generated(bytes) => Some(bytes),
         }
     }
@@ -34,7 +38,7 @@ impl Source {
     /// The file's version when it was opened or converted
     pub(super) fn seen(&self) -> Option<&Seen> {
         match self {
-            Self::File(_, seen) | Self::Converted(_, seen) => Some(seen),
+            Self::File(_, seen) | Self::Disc(_, seen, _) | Self::Converted(_, seen) => Some(seen),
             Self::Generated(_) => None,
         }
     }

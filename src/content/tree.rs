@@ -3,7 +3,7 @@
 //! A file is opened once a version and shared by all who read that version. Each later open asks the file system, by
 //! one call, whether the name still means it; a replaced file becomes another image while those who began with the old
 //! one go on with it. A file that is written in place is caught at the next read ([`Tree::read_at`]) or check
-//! ([`Tree::verify`]), and its transfers end there.
+//! ([`Tree::verify`]), and its transfers end there. Files of an ISO image are pieces of that one file, and the same holds.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -12,21 +12,39 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::listing::{self, Line};
-use super::root::{Root, Seen, Version};
+use super::disc::Disc;
+use super::iso::{Extent, What};
+use super::library::{FOLDER, Library, Mount, Place, Within, within};
+use super::listed::Listed;
+use super::listing;
+use super::root::{Root, Seen};
 use super::table::{Source, Table};
 use super::{media, netascii, path, sys};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
-use crate::limits::{LISTING_ENTRIES_MAX, NETASCII_MAX};
+use crate::limits::NETASCII_MAX;
 
-/// The files below one directory
+/// The files below one directory, and those of the images
 #[derive(Debug)]
 pub struct Tree {
-    root: Root,
+    /// `None`: only images are served
+    root: Option<Root>,
+    mounts: Vec<Mount>,
     table: Table,
     /// The name in hand: a byte for the form, the plain path, a NUL
     key: Vec<u8>,
+}
+
+/// Bytes of an image that lie side by side in a file
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'t> {
+    /// The file
+    pub file: BorrowedFd<'t>,
+    /// Where they begin in it
+    pub offset: u64,
+    /// How many there are; what follows may lie elsewhere
+    pub len: u64,
 }
 
 impl Tree {
@@ -35,14 +53,23 @@ impl Tree {
     /// # Errors
     /// Where it cannot be opened for reading; the error names it.
     pub fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self { root: Root::open(root)?, table: Table::default(), key: Vec::new() })
+        Self::with_images(Some(root), &Library::default())
+    }
+
+    /// Opens the directory, if any, and mounts the images of a library below `/images`
+    ///
+    /// # Errors
+    /// As [`Tree::open`]
+    pub fn with_images(root: Option<&Path>, library: &Library) -> io::Result<Self> {
+        let (root, mounts) = (root.map(Root::open).transpose()?, library.mounts()?);
+        Ok(Self { root, mounts, table: Table::default(), key: Vec::new() })
     }
 
     /// As [`Tree::open`], for a kernel without `openat2`
     #[cfg(test)]
     pub(super) fn open_without_openat2(root: &Path) -> io::Result<Self> {
         let tree = Self::open(root)?;
-        Ok(Self { root: tree.root.without_openat2(), ..tree })
+        Ok(Self { root: tree.root.map(Root::without_openat2), ..tree })
     }
 
     /// Fills `buffer` with the bytes from `offset` on and returns how many there were: fewer only at the end of the image.
@@ -56,27 +83,39 @@ impl Tree {
         let left = usize::try_from(entry.image.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
         let buffer = &mut buffer[..wanted];
-        match &mut entry.source {
+        let holds = match &mut entry.source {
             Source::File(file, seen) => {
                 file.read_exact_at(buffer, offset)?;
-                if !still_holds(file, seen) {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-                }
+                still_holds(file, seen)
+            }
+            Source::Disc(disc, seen, extents) => {
+                read_pieces(&disc.file, extents, offset, buffer)?;
+                still_holds(&disc.file, seen)
             }
             Source::Converted(bytes, _) | Source::Generated(bytes) => {
                 // `wanted` bytes lie between `offset` and the end, so `offset` fits where there are any.
                 let start = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
                 buffer.copy_from_slice(&bytes[start..start + wanted]);
+                true
             }
-        }
-        Ok(wanted)
+        };
+        if holds { Ok(wanted) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// The file behind an image and where the image begins in it, for `sendfile` and for `pread` elsewhere: the caller checks
+    /// The file that holds an image from `offset` on, for `sendfile` and for `pread` elsewhere: the caller checks
     /// [`Tree::verify`] after each piece. `None`: the bytes are in memory ([`Tree::bytes`]).
-    pub fn file(&self, id: ImageId) -> Option<(BorrowedFd<'_>, u64)> {
-        match &self.table.entry(id)?.source {
-            Source::File(file, _) => Some((file.as_fd(), 0)),
+    pub fn file(&self, id: ImageId, offset: u64) -> Option<Part<'_>> {
+        let entry = self.table.entry(id)?;
+        match &entry.source {
+            Source::File(file, _) => {
+                Some(Part { file: file.as_fd(), offset, len: entry.image.size.saturating_sub(offset) })
+            }
+            Source::Disc(disc, _, extents) => {
+                let (first, within) = piece_at(extents, offset);
+                let piece = extents.get(first).copied().unwrap_or(Extent { offset: 0, len: 0 });
+                let (offset, len) = (piece.offset + within, piece.len.saturating_sub(within));
+                Some(Part { file: disc.file.as_fd(), offset, len })
+            }
             Source::Converted(..) | Source::Generated(_) => None,
         }
     }
@@ -94,6 +133,7 @@ impl Tree {
     pub fn verify(&mut self, id: ImageId) -> bool {
         match self.table.entry_mut(id).map(|entry| &mut entry.source) {
             Some(Source::File(file, seen)) => still_holds(file, seen),
+            Some(Source::Disc(disc, seen, _)) => still_holds(&disc.file, seen),
             Some(Source::Converted(..) | Source::Generated(_)) => true,
             None => false,
         }
@@ -118,11 +158,38 @@ impl Tree {
         Ok(())
     }
 
-    /// The path in hand, as the kernel wants it
-    fn key_path(key: &[u8]) -> &CStr {
-        match CStr::from_bytes_with_nul(&key[1..]) {
-            Ok(path) if !path.is_empty() => path,
-            _ => c".",
+    /// The path in hand
+    fn plain(&self) -> &[u8] {
+        &self.key[1..self.key.len() - 1]
+    }
+
+    /// What the path in hand leads into
+    fn within(&self) -> Within {
+        within(&self.mounts, self.plain())
+    }
+
+    /// The directory that the path in hand lies below, and the path there as the kernel wants it; `None`: it is in an ISO
+    /// image, or there is no root
+    fn on_disk(&self) -> Option<(&Root, &CStr)> {
+        let (root, from) = match self.within() {
+            Within::Root | Within::Folder => (self.root.as_ref()?, 0),
+            Within::Mount { number, rest } => match &self.mounts[number].place {
+                Place::Directory(root) => (root, rest),
+                Place::Iso { .. } => return None,
+            },
+        };
+        match CStr::from_bytes_with_nul(&self.key[1 + from..]) {
+            Ok(path) if !path.is_empty() => Some((root, path)),
+            _ => Some((root, c".")),
+        }
+    }
+
+    /// The ISO image that the path in hand lies in, as it is now, and where the path goes on there
+    fn on_disc(&mut self) -> Result<Option<(Arc<Disc>, usize)>, Miss> {
+        let Within::Mount { number, rest } = self.within() else { return Ok(None) };
+        match &mut self.mounts[number].place {
+            Place::Iso { drive, known } => drive.disc(known).map(|disc| Some((disc, 1 + rest))),
+            Place::Directory(_) => Ok(None),
         }
     }
 
@@ -130,43 +197,117 @@ impl Tree {
     fn reopen(&mut self) -> Option<Image> {
         let (id, entry) = self.table.find(&self.key)?;
         let version = entry.source.seen()?.version;
-        if self.root.peek(Self::key_path(&self.key)) == Some(version) {
+        let now = match (self.on_disk(), self.within()) {
+            (Some((root, path)), _) => root.peek(path),
+            (None, Within::Mount { number, .. }) => self.mounts[number].version(),
+            (None, _) => None,
+        };
+        if now == Some(version) {
             return self.table.reopen(id);
         }
         self.table.disown(id);
         None
     }
 
+    /// Opens what is in hand: the bytes as they lie, how many there are, and the date
+    fn open_source(&mut self) -> Result<(Source, u64, u64), Miss> {
+        if let Some((disc, from)) = self.on_disc()? {
+            return open_on(&disc, &self.key[from..self.key.len() - 1]);
+        }
+        let (file, seen) = self.open_file()?;
+        let (size, modified_s) = (seen.version.size, seen.version.modified_s());
+        Ok((Source::File(file, seen), size, modified_s))
+    }
+
     /// Opens the file in hand; where the process has no descriptor left, those of idle files make room
     fn open_file(&mut self) -> Result<(File, Seen), Miss> {
-        let path = Self::key_path(&self.key);
-        self.root.open_file(path).or_else(|miss| match miss {
-            Miss::Busy => {
+        let open = |tree: &Self| match tree.on_disk() {
+            Some((root, path)) => root.open_file(path),
+            None => Err(Miss::NotFound),
+        };
+        match open(self) {
+            Err(Miss::Busy) => {
                 self.table.close_idle();
-                self.root.open_file(path)
+                open(self)
             }
-            miss => Err(miss),
-        })
+            // The folder of the images is one, whether the root has it or not.
+            Err(Miss::NotFound) if self.is_folder() => Err(Miss::Directory),
+            result => result,
+        }
+    }
+
+    /// Whether the path in hand is a directory that the images make
+    fn is_folder(&self) -> bool {
+        match self.within() {
+            Within::Folder => true,
+            Within::Root => self.plain().is_empty(),
+            Within::Mount { .. } => false,
+        }
     }
 
     fn open_octet(&mut self) -> Result<Image, Miss> {
-        let (file, seen) = self.open_file()?;
-        let image = image_of(&self.key, &seen.version, seen.version.size);
-        self.table.insert(Some(&self.key), image, Source::File(file, seen))
+        let (source, size, modified_s) = self.open_source()?;
+        let image = self.image_of(&source, size, modified_s);
+        self.table.insert(Some(&self.key), image, source)
     }
 
     /// Converts the whole file now: the length must be known before the first block (RFC 2349), and offsets do not map
     fn open_netascii(&mut self) -> Result<Image, Miss> {
-        let (file, mut seen) = self.open_file()?;
-        let size = usize::try_from(seen.version.size).ok().filter(|&size| size <= NETASCII_MAX);
+        let (source, size, modified_s) = self.open_source()?;
+        let size = usize::try_from(size).ok().filter(|&size| size <= NETASCII_MAX);
         let mut bytes = vec![0; size.ok_or(Miss::Busy)?];
-        file.read_exact_at(&mut bytes, 0).map_err(|_| Miss::Unreadable)?;
-        if !still_holds(&file, &mut seen) {
+        let (seen, holds) = match &source {
+            Source::File(file, seen) => {
+                let mut seen = *seen;
+                file.read_exact_at(&mut bytes, 0).map_err(|_| Miss::Unreadable)?;
+                (seen, still_holds(file, &mut seen))
+            }
+            Source::Disc(disc, seen, extents) => {
+                let mut seen = *seen;
+                read_pieces(&disc.file, extents, 0, &mut bytes).map_err(|_| Miss::Unreadable)?;
+                (seen, still_holds(&disc.file, &mut seen))
+            }
+            Source::Converted(..) | Source::Generated(_) => return Err(Miss::Unreadable),
+        };
+        if !holds {
             return Err(Miss::Busy);
         }
         let bytes = netascii::converted(&bytes, NETASCII_MAX).ok_or(Miss::Busy)?;
-        let image = image_of(&self.key, &seen.version, bytes.len() as u64);
+        let image = self.image_of(&source, bytes.len() as u64, modified_s);
         self.table.insert(Some(&self.key), image, Source::Converted(bytes.into(), seen))
+    }
+
+    /// What is known of the image in hand
+    fn image_of(&self, source: &Source, size: u64, modified_s: u64) -> Image {
+        let version = match source {
+            Source::Disc(_, seen, extents) => hash(&(seen.version, extents)),
+            _ => source.seen().map_or(0, |seen| hash(&seen.version)),
+        };
+        Image { id: ImageId(0), size, modified_s, version, media_type: media::type_of(self.plain()) }
+    }
+
+    /// What the directory in hand shows
+    fn listed(&mut self) -> Result<Listed, Miss> {
+        if let Some((disc, from)) = self.on_disc()? {
+            let path = &self.key[from..self.key.len() - 1];
+            return Listed::of_disc(&disc, path).ok_or(Miss::NotFound);
+        }
+        let read = match self.on_disk() {
+            Some((root, path)) => {
+                root.open_directory(path).map(|names| Listed::read(root, path.to_bytes(), names))
+            }
+            None => Err(Miss::NotFound),
+        };
+        let mut listed = match read {
+            Err(Miss::NotFound) if self.is_folder() => Listed::default(),
+            read => read?,
+        };
+        match self.within() {
+            Within::Folder => listed.add_mounts(&self.mounts),
+            Within::Root if self.plain().is_empty() && !self.mounts.is_empty() => listed.add_folder(FOLDER),
+            Within::Root | Within::Mount { .. } => {}
+        }
+        Ok(listed)
     }
 }
 
@@ -186,10 +327,8 @@ impl Images for Tree {
 
     fn listing(&mut self, path: &[u8]) -> Result<Image, Miss> {
         self.set_key(b'l', path)?;
-        let plain = &self.key[1..self.key.len() - 1];
-        let names = self.root.open_directory(Self::key_path(&self.key))?;
-        let mut listed = Listed::read(&self.root, plain, names);
-        let page = listing::page(path, plain, &mut listed.lines, listed.whole);
+        let mut listed = self.listed()?;
+        let page = listing::page(path, self.plain(), &mut listed.lines, !listed.is_cut);
         let image = Image {
             id: ImageId(0),
             size: page.len() as u64,
@@ -209,9 +348,41 @@ fn still_holds(file: &File, seen: &mut Seen) -> bool {
     sys::stat(file.as_fd()).is_ok_and(|stat| seen.still_holds(&stat))
 }
 
-fn image_of(key: &[u8], version: &Version, size: u64) -> Image {
-    let media_type = media::type_of(&key[1..key.len() - 1]);
-    Image { id: ImageId(0), size, modified_s: version.modified_s(), version: hash(version), media_type }
+/// Opens a file of an ISO image
+fn open_on(disc: &Arc<Disc>, path: &[u8]) -> Result<(Source, u64, u64), Miss> {
+    let (what, modified_s) = disc.index.find(path).ok_or(Miss::NotFound)?;
+    match what {
+        What::Directory => Err(Miss::Directory),
+        What::Compressed => Err(Miss::Compressed),
+        What::File(extents) => {
+            let size = extents.iter().map(|extent| extent.len).sum();
+            Ok((Source::Disc(Arc::clone(disc), disc.seen, extents.into()), size, modified_s.into()))
+        }
+    }
+}
+
+/// The piece that holds what is at `offset`, and where it is in that piece
+fn piece_at(extents: &[Extent], offset: u64) -> (usize, u64) {
+    let mut left = offset;
+    for (number, extent) in extents.iter().enumerate() {
+        if left < extent.len {
+            return (number, left);
+        }
+        left -= extent.len;
+    }
+    (extents.len(), 0)
+}
+
+/// Fills `buffer` from `offset` on, over pieces
+fn read_pieces(file: &File, extents: &[Extent], offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    let (first, mut within) = piece_at(extents, offset);
+    for extent in &extents[first..] {
+        let len = usize::try_from(extent.len - within).map_or(buffer.len(), |len| len.min(buffer.len()));
+        let (now, later) = buffer.split_at_mut(len);
+        file.read_exact_at(now, extent.offset + within)?;
+        (buffer, within) = (later, 0);
+    }
+    if buffer.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// The same for the same value in every shard
@@ -219,60 +390,6 @@ fn hash(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
-}
-
-/// What a listing shows of a directory
-struct Listed {
-    lines: Vec<Line>,
-    whole: bool,
-    /// The latest change among the directory and what it shows
-    modified_s: u64,
-}
-
-impl Listed {
-    /// Hidden files, what is neither file nor directory, and links that lead nowhere or out of the root are left out.
-    fn read(root: &Root, plain: &[u8], mut names: sys::Names) -> Self {
-        let modified_s = sys::stat(names.directory()).map_or(0, |stat| Version::of(&stat).modified_s());
-        let mut listed = Self { lines: Vec::new(), whole: true, modified_s };
-        while let Some(name) = names.next_name() {
-            if name.to_bytes().starts_with(b".") {
-                continue;
-            }
-            if listed.lines.len() == LISTING_ENTRIES_MAX {
-                listed.whole = false;
-                break;
-            }
-            let Ok(mut stat) = sys::stat_at(names.directory(), &name, libc::AT_SYMLINK_NOFOLLOW) else {
-                continue;
-            };
-            if kind(&stat) == libc::S_IFLNK {
-                match resolved(root, plain, &name) {
-                    Some(target) => stat = target,
-                    None => continue,
-                }
-            }
-            let directory = kind(&stat) == libc::S_IFDIR;
-            if directory || kind(&stat) == libc::S_IFREG {
-                let version = Version::of(&stat);
-                let size = if directory { 0 } else { version.size };
-                let modified_s = version.modified_s();
-                listed.modified_s = listed.modified_s.max(modified_s);
-                listed.lines.push(Line { name: name.into_bytes(), directory, size, modified_s });
-            }
-        }
-        listed
-    }
-}
-
-fn kind(stat: &libc::stat) -> libc::mode_t {
-    stat.st_mode & libc::S_IFMT
-}
-
-/// What a link leads to, beneath the root
-fn resolved(root: &Root, plain: &[u8], name: &CStr) -> Option<libc::stat> {
-    let path = [plain, b"/", name.to_bytes_with_nul()].concat();
-    let path = path.strip_prefix(b"/").unwrap_or(&path);
-    root.stat(CStr::from_bytes_with_nul(path).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -260,7 +260,7 @@ mod tests {
             said(EXAMPLE, "--mac 88-99-aa-bb-cc-dd"),
             "\
 88:99:aa:bb:cc:dd on eth0 (192.168.99.1): dhcp is full, subnet 192.168.99.0/24
-  it is node-01, 192.168.99.60 (machine, r.toml:23)
+  it is node-01, 192.168.99.60 (machine, r.toml:26)
   x86-bios  lpxelinux.0                              rule 2, r.toml:19
   ipxe      http://192.168.99.1/boot.ipxe (missing)  rule 1, r.toml:15
   system    nothing                                  does not boot from the network

@@ -89,9 +89,12 @@ fn read(images: &mut Tree, burst: Burst, region: &mut [u8]) -> io::Result<()> {
         return Ok(());
     }
     let changed = || io::Error::from(io::ErrorKind::UnexpectedEof);
-    if let Some((file, base)) = images.file(window.image) {
-        let offset = base + window.offset;
-        let read = file::read_blocks(file, offset, region, tftp::DATA_HEADER_LEN, window.blksize.into())?;
+    if let Some(part) = images.file(window.image, window.offset) {
+        if part.len < window.len.into() {
+            return read_apart(images, burst, region);
+        }
+        let (head, blksize) = (tftp::DATA_HEADER_LEN, window.blksize.into());
+        let read = file::read_blocks(part.file, part.offset, region, head, blksize)?;
         if read != window.len as usize || !images.verify(window.image) {
             return Err(changed());
         }
@@ -101,6 +104,19 @@ fn read(images: &mut Tree, burst: Burst, region: &mut [u8]) -> io::Result<()> {
     let blocks = region.chunks_mut(burst.stride().into());
     for (block, content) in blocks.zip(content.chunks(window.blksize.into())) {
         block[tftp::DATA_HEADER_LEN..].copy_from_slice(content);
+    }
+    Ok(())
+}
+
+/// The same block by block, where the blocks do not lie side by side
+fn read_apart(images: &mut Tree, burst: Burst, region: &mut [u8]) -> io::Result<()> {
+    let mut offset = burst.window.offset;
+    for block in region.chunks_mut(burst.stride().into()) {
+        let content = &mut block[tftp::DATA_HEADER_LEN..];
+        if images.read_at(burst.window.image, offset, content)? != content.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        offset += content.len() as u64;
     }
     Ok(())
 }

@@ -269,12 +269,13 @@ impl Stream {
         len: usize,
         more: bool,
     ) -> Result<usize, Unsent> {
-        let Some((file, base)) = images.file(id) else {
+        let Some(part) = images.file(id, offset) else {
             let bytes = in_memory(images, id, offset, len).ok_or(Unsent::Image)?;
             return self.write(bytes, more);
         };
-        let sent =
-            file::send(self.socket.as_fd(), file, base + offset, len).map_err(|error| Unsent::of(&error))?;
+        let len = usize::try_from(part.len).map_or(len, |part| part.min(len));
+        let sent = file::send(self.socket.as_fd(), part.file, part.offset, len)
+            .map_err(|error| Unsent::of(&error))?;
         // What was handed over may be of a file that was being written: then its client must not take it for whole.
         if sent == 0 || !images.verify(id) { Err(Unsent::Image) } else { Ok(sent) }
     }

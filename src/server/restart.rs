@@ -22,6 +22,7 @@ pub(super) fn needs_restart(old: (&Plan, &Settings), new: (&Plan, &Settings)) ->
     }
     let settings = [
         ("root", old.root == new.root),
+        ("image", old.images == new.images),
         ("state-dir", old.state_dir == new.state_dir),
         ("listen", old.listen == new.listen),
         ("http-port", old.http_port == new.http_port),
@@ -90,7 +91,7 @@ mod tests {
         assert_eq!(reasons(&proxy, &take_over), ["the first network that gives addresses (dhcp)"]);
         assert!(reasons(&take_over, &proxy).is_empty());
 
-        let other = Settings { http_port: 8080, root: PathBuf::from("/srv"), ..settings.clone() };
+        let other = Settings { http_port: 8080, root: Some(PathBuf::from("/srv")), ..settings.clone() };
         assert_eq!(needs_restart((&full, &settings), (&full, &other)), ["root", "http-port"]);
     }
 }

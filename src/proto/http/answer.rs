@@ -92,5 +92,7 @@ fn status_of(miss: Miss) -> u16 {
         Miss::Forbidden => 403,
         Miss::Busy => 503,
         Miss::Unreadable => 500,
+        // RFC 9110 §15.6.2: what it takes to serve it is not there.
+        Miss::Compressed => 501,
     }
 }

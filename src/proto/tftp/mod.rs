@@ -363,6 +363,7 @@ fn refusal(miss: Miss) -> (ErrorCode, &'static str) {
         Miss::Directory => (ErrorCode::FileNotFound, "that is a directory"),
         Miss::Forbidden => (ErrorCode::AccessViolation, "the server may not read that file"),
         Miss::Unreadable => (ErrorCode::AccessViolation, "the file cannot be read"),
+        Miss::Compressed => (ErrorCode::AccessViolation, "the ISO image holds that file compressed (zisofs)"),
         Miss::Busy => (ErrorCode::Undefined, "the server is busy, try again"),
     }
 }

@@ -1,0 +1,184 @@
+//! Files out of images: in pieces, listed, and replaced under their readers
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::{env, process};
+
+use super::iso::testing::{ROOT, dots, image, record};
+use super::{Library, Tree};
+use crate::boot::image::{Form, Images, Miss, Origin};
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = env::temp_dir().join(format!("reveille-content-{name}-{}", process::id()));
+        fs::create_dir_all(path.join("root/images/own")).unwrap();
+        fs::create_dir_all(path.join("folder/below")).unwrap();
+        fs::write(path.join("root/images/own/file"), "root's").unwrap();
+        fs::write(path.join("folder/below/file"), "folder's").unwrap();
+        fs::write(path.join("disc.iso"), disc(b'a')).unwrap();
+        Self(path)
+    }
+
+    fn library(&self) -> Library {
+        let mut library = Library::default();
+        library.add("disc", &Origin::Iso(self.0.join("disc.iso"))).unwrap();
+        library.add("folder", &Origin::Directory(self.0.join("folder"))).unwrap();
+        library
+    }
+
+    fn tree(&self) -> Tree {
+        Tree::with_images(Some(&self.0.join("root")), &self.library()).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An image with a file in three pieces, whose bytes begin with `first`, and one below a directory
+fn disc(first: u8) -> Vec<u8> {
+    let mut root = dots(ROOT as u32).to_vec();
+    root.push(record(b"PARTS.;1", 50, 2048, 0x80, b""));
+    root.push(record(b"PARTS.;1", 45, 2048, 0x80, b""));
+    root.push(record(b"PARTS.;1", 48, 7, 0, b""));
+    root.push(record(b"DIR", 30, 2048, 2, b""));
+    let below = [&dots(30)[..], &[record(b"TEXT.CFG;1", 60, 4, 0, b"")]].concat();
+    let mut bytes = image(&[(ROOT, &root), (30, &below)]);
+    for (block, byte) in [(50, first), (45, first + 1), (48, first + 2)] {
+        bytes[block * 2048..][..2048].fill(byte);
+    }
+    bytes[60 * 2048..][..4].copy_from_slice(b"a\nb\n");
+    bytes
+}
+
+fn all(tree: &mut Tree, path: &str) -> Result<Vec<u8>, Miss> {
+    let image = tree.open(path.as_bytes(), Form::Octet)?;
+    let mut bytes = vec![0; image.size as usize];
+    assert_eq!(tree.read_at(image.id, 0, &mut bytes).unwrap(), bytes.len());
+    tree.close(image.id);
+    Ok(bytes)
+}
+
+fn page(tree: &mut Tree, path: &str) -> String {
+    let image = tree.listing(path.as_bytes()).unwrap();
+    let page = String::from_utf8(tree.bytes(image.id).unwrap().to_vec()).unwrap();
+    tree.close(image.id);
+    page
+}
+
+#[test]
+fn a_file_in_pieces_is_read_as_one() {
+    let scratch = Scratch::new("pieces");
+    let mut tree = scratch.tree();
+    let expected = [vec![b'a'; 2048], vec![b'b'; 2048], vec![b'c'; 7]].concat();
+    assert_eq!(all(&mut tree, "/images/disc/parts").unwrap(), expected);
+    let image = tree.open(b"images/disc/parts", Form::Octet).unwrap();
+    for (offset, len) in [(0, 10), (2040, 16), (2047, 2050), (4095, 100), (4103, 1), (5000, 5)] {
+        let mut bytes = vec![0; len];
+        let read = tree.read_at(image.id, offset as u64, &mut bytes).unwrap();
+        let end = expected.len().min(offset + len);
+        assert_eq!(bytes[..read], expected[offset.min(end)..end]);
+        // The same by parts, as a driver sends them
+        let mut sent = Vec::new();
+        while sent.len() < read {
+            let part = tree.file(image.id, (offset + sent.len()) as u64).unwrap();
+            let mut bytes = vec![0; (part.len as usize).min(read - sent.len())];
+            let file = fs::File::from(part.file.try_clone_to_owned().unwrap());
+            file.read_exact_at(&mut bytes, part.offset).unwrap();
+            sent.extend(bytes);
+        }
+        assert_eq!(sent, expected[offset.min(end)..end]);
+    }
+    assert_eq!(tree.file(image.id, 4103).unwrap().len, 0);
+    let text = tree.open(b"images/disc/DIR/text.cfg", Form::Netascii).unwrap();
+    assert_eq!(tree.bytes(text.id).unwrap(), b"a\r\nb\r\n");
+    assert_eq!(text.media_type, "text/plain");
+}
+
+#[test]
+fn images_stand_beside_the_root() {
+    let scratch = Scratch::new("beside");
+    let mut tree = scratch.tree();
+    assert_eq!(all(&mut tree, "images/own/file").unwrap(), b"root's");
+    assert_eq!(all(&mut tree, "images/folder/below/file").unwrap(), b"folder's");
+    for path in
+        ["images", "images/", "images/disc", "images/disc/dir", "images/folder", "images/folder/below"]
+    {
+        assert_eq!(all(&mut tree, path), Err(Miss::Directory), "{path}");
+    }
+    for path in
+        ["images/none/x", "images/disc/none", "images/disc/parts/", "images/folder/../../x", "disc/parts"]
+    {
+        assert_eq!(all(&mut tree, path), Err(Miss::NotFound), "{path}");
+    }
+    let folder = page(&mut tree, "/images/");
+    for name in [">own/<", ">disc/<", ">folder/<"] {
+        assert!(folder.contains(name), "{folder}");
+    }
+    assert!(page(&mut tree, "/images/disc").contains(">parts<"));
+    assert!(page(&mut tree, "/images/folder/").contains(">below/<"));
+    // Without a root there are the images, and the way to them.
+    let mut tree = Tree::with_images(None, &scratch.library()).unwrap();
+    assert!(page(&mut tree, "/").contains(">images/<"));
+    assert!(!page(&mut tree, "/images/").contains("own"));
+    assert_eq!(all(&mut tree, "/"), Err(Miss::Directory));
+    assert_eq!(all(&mut tree, "own/file"), Err(Miss::NotFound));
+    assert_eq!(tree.listing(b"own").unwrap_err(), Miss::NotFound);
+    assert!(all(&mut tree, "images/disc/dir/text.cfg").is_ok());
+}
+
+#[test]
+fn a_replaced_image_is_noticed_and_its_readers_keep_theirs() {
+    let scratch = Scratch::new("replaced");
+    let library = scratch.library();
+    let mut trees = [0, 1].map(|_| Tree::with_images(None, &library).unwrap());
+    let old = trees[0].open(b"images/disc/parts", Form::Octet).unwrap();
+    assert!(all(&mut trees[1], "images/disc/parts").is_ok());
+    fs::write(scratch.0.join("new.iso"), disc(b'x')).unwrap();
+    fs::rename(scratch.0.join("new.iso"), scratch.0.join("disc.iso")).unwrap();
+    for tree in &mut trees {
+        assert_eq!(all(tree, "images/disc/parts").unwrap()[..2], *b"xx");
+    }
+    let mut first = [0];
+    trees[0].read_at(old.id, 0, &mut first).unwrap();
+    assert_eq!(first, *b"a", "who began with the old one goes on with it");
+    let new = trees[0].open(b"images/disc/parts", Form::Octet).unwrap();
+    assert_ne!((new.id, new.version), (old.id, old.version));
+}
+
+#[test]
+fn an_image_that_is_written_over_ends_its_readers() {
+    let scratch = Scratch::new("written");
+    let mut tree = scratch.tree();
+    let image = tree.open(b"images/disc/parts", Form::Octet).unwrap();
+    assert!(tree.verify(image.id));
+    let file = OpenOptions::new().write(true).open(scratch.0.join("disc.iso")).unwrap();
+    file.write_all_at(b"z", 50 * 2048).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert!(!tree.verify(image.id));
+    assert!(tree.read_at(image.id, 0, &mut [0]).is_err());
+    assert_eq!(all(&mut tree, "images/disc/parts").unwrap()[..2], *b"za");
+    // What is no image any more is not served, and what is one again is.
+    file.set_len(40 * 2048).unwrap();
+    assert_eq!(all(&mut tree, "images/disc/parts"), Err(Miss::Unreadable));
+    assert_eq!(all(&mut tree, "images/disc/parts"), Err(Miss::Unreadable));
+    fs::remove_file(scratch.0.join("disc.iso")).unwrap();
+    assert_eq!(all(&mut tree, "images/disc/parts"), Err(Miss::NotFound));
+    fs::write(scratch.0.join("disc.iso"), disc(b'k')).unwrap();
+    assert_eq!(all(&mut tree, "images/disc/parts").unwrap()[..2], *b"kk");
+}
+
+#[test]
+fn an_image_that_cannot_be_served_says_why() {
+    let scratch = Scratch::new("why");
+    let mut library = Library::default();
+    let path = scratch.0.join("root/images/own/file");
+    let error = library.add("x", &Origin::Iso(path.clone())).unwrap_err();
+    assert_eq!(error.to_string(), format!("{}: it is not an ISO 9660 image", path.display()));
+    assert!(library.add("x", &Origin::Directory(path)).is_err());
+}
