@@ -107,6 +107,12 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const STOP_TIME: Duration = Duration::from_secs(10);
 /// Files that nobody reads and that one shard's cache keeps open for the next client
 pub const IDLE_FILES_MAX: usize = 256;
+/// Bytes of hot files that a server keeps in memory; a file larger than half of it is read from the page cache each time
+pub const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a hot file that are read into memory at a time: from a page cache in well under 0.1 ms
+pub const SNAPSHOT_PIECE_BYTES: usize = 256 << 10;
+/// The longest body that leaves in one call with its head, from memory; longer ones by sendfile, which copies nothing
+pub const BODY_IN_MEMORY_MAX: usize = 64 << 10;
 /// The largest file converted to netascii, as converted: it is held in memory while it is sent
 pub const NETASCII_MAX: usize = 4 << 20;
 /// Bytes of listings and netascii conversions that one shard holds at once
@@ -149,6 +155,7 @@ const _: () = {
     assert!(DHCP_REPLY_MAX <= SLOT_BYTES && DHCP_REPLY_MIN <= DHCP_REPLY_DEFAULT);
     assert!(BLKSIZE_MAX as usize + 4 <= UDP_PAYLOAD_MAX);
     assert!(IDLE_FILES_MAX <= OPEN_FILES_MAX && NETASCII_MAX <= GENERATED_BYTES_MAX);
+    assert!(BODY_IN_MEMORY_MAX <= SNAPSHOT_PIECE_BYTES && BODY_IN_MEMORY_MAX <= STREAM_TURN_BYTES);
     assert!(HTTP_PIPELINE_MAX >= HTTP_HEAD_MAX);
     assert!(PATH_MAX < HTTP_HEAD_MAX && HTTP_IDLE_TIMEOUT.as_secs() >= 10);
     assert!(STAGE_BYTES >= 3 * SEGMENTED_BYTES_MAX && STAGE_BYTES > BLKSIZE_RFC_MAX as usize + 4);

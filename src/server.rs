@@ -32,7 +32,7 @@ use self::summary::summary;
 use crate::boot::lease::Leases;
 use crate::boot::plan::Plan;
 use crate::config::{Errors, Source};
-use crate::content::{Library, LibraryError, Tree};
+use crate::content::{Library, LibraryError, Snapshots, Tree};
 use crate::io::clock::Clock;
 use crate::io::driver::{self, Control, Driver, Remote};
 use crate::io::notes::Notes;
@@ -134,7 +134,8 @@ pub fn serve(
 
     let plan = Arc::new(plan);
     let notes = Arc::new(Notes::new());
-    let drivers = open(&plan, &settings, shards, &notes)?;
+    let way = way(settings.io)?;
+    let drivers = open(&plan, &settings, way, shards, &notes)?;
     print!("{banner}");
 
     let (tell, events) = crossbeam_channel::unbounded();
@@ -143,7 +144,7 @@ pub fn serve(
     let pins = (shards == processors.len()).then_some(processors);
     let running = start(drivers, pins.as_deref(), &tell)?;
     forward(signals, tell)?;
-    println!("ready");
+    println!("ready, by {}", if way == driver::Way::Uring { "io_uring" } else { "epoll" });
     let server =
         Server { source, report, plan, settings, running, log, ended: Vec::new(), is_stopping: false };
     server.run(&events)
@@ -153,6 +154,7 @@ pub fn serve(
 fn open(
     plan: &Arc<Plan>,
     settings: &Settings,
+    way: driver::Way,
     shards: usize,
     notes: &Arc<Notes>,
 ) -> Result<Vec<(Driver, Remote)>, Error> {
@@ -171,11 +173,12 @@ fn open(
         windowsize_max: settings.windowsize_max,
         single_port: settings.single_port,
     };
-    let way = way(settings.io)?;
     let library = Library::open(&settings.images).map_err(Error::Image)?;
     let mut drivers = Vec::with_capacity(shards);
+    let snapshots = Arc::new(Snapshots::new());
     for sockets in Sockets::open(listen, plan.networks(), shards)? {
         let tree = Tree::with_images(settings.root.as_deref(), &library).map_err(Error::Root)?;
+        let tree = tree.sharing(Arc::clone(&snapshots));
         // The first shard owns DHCP.
         let shard = Shard::new(Arc::clone(plan), transfers, tree, leases.take(), clock.now());
         let driver = Driver::new(way, shard, sockets, clock, Arc::clone(notes));

@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use crate::boot::client::Client;
-use crate::boot::image::Images;
+use crate::boot::image::{ImageId, Images};
 use crate::boot::lease::Leases;
 use crate::boot::plan::Plan;
 use crate::limits::TRANSFERS_MAX;
@@ -67,6 +67,11 @@ impl<I: Images> Shard<I> {
     /// What the shard serves; a driver reads the bytes of windows and bodies here
     pub fn images(&mut self) -> &mut I {
         &mut self.images
+    }
+
+    /// What the shard serves, to look at while its output is in hand
+    pub fn peek_images(&self) -> &I {
+        &self.images
     }
 
     /// The leases, where this shard has them
@@ -148,7 +153,12 @@ impl<I: Images> Shard<I> {
         self.http.poll_output(id)
     }
 
-    /// The kernel took `n` bytes of the last [`Shard::poll_output`]
+    /// The whole body, where it follows the bytes of the last [`Shard::poll_output`] at once: image, offset and length
+    pub fn poll_body(&self, id: ConnectionId) -> Option<(ImageId, u64, u64)> {
+        self.http.poll_body(id)
+    }
+
+    /// The kernel took `n` bytes of the last [`Shard::poll_output`], or of that and the body behind it
     pub fn on_written(&mut self, now: Instant, id: ConnectionId, n: u64, outbox: &mut Outbox) {
         self.http.on_written(now, id, n, &mut self.images, &mut self.stats, outbox);
     }

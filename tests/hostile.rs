@@ -20,7 +20,7 @@ use reveille::shard::Shard;
 use reveille::time::{Duration, Instant};
 use reveille::wire::ethernet::MacAddr;
 use reveille::wire::pcap;
-use support::{CLIENT, Folder, Net, Random, SERVER, Server};
+use support::{CLIENT, Folder, Net, Random, SERVER, Server, ways};
 
 const MUTATIONS: usize = 1_000_000;
 /// One seed repeats the whole run
@@ -243,10 +243,14 @@ fn a_million_damaged_packets_harm_nothing() {
 
 #[test]
 fn damaged_packets_on_every_port_leave_a_running_server_well() {
+    ways().into_iter().for_each(attack_a_running_server);
+}
+
+fn attack_a_running_server(way: &str) {
     let Some(net) = Net::new() else { return };
     let root = Folder::new("hostile");
     root.file("file", 50_000);
-    let server = Server::start(&net, &root, &["--pool", "10.77.0.100-10.77.0.199"]);
+    let server = Server::start(&net, &root, &["--pool", "10.77.0.100-10.77.0.199", "--io", way]);
     let attack = move |seed| {
         let (captured, mut random) = (captured(), Random::new(seed));
         let socket = UdpSocket::bind(SocketAddr::from((CLIENT, 0))).expect("a socket");

@@ -63,14 +63,14 @@ fn flags_say_what_the_file_says() {
     let by_flags = "reveille serve --interface eth0 --root /data/pxe --pool 192.168.99.50-192.168.99.99 --lease 30m \
                     --router 192.168.99.1 --dns 192.168.99.2 --dns 192.168.99.3 --boot ipxe=http://{server}/boot.ipxe \
                     --boot x86-bios=lpxelinux.0 --http-port 8080 --tftp-port 6969 --listen 192.168.99.1 --shards 2 \
-                    --io epoll --state-dir /tmp/r --log json";
+                    --io uring --state-dir /tmp/r --log json";
     let by_file = r#"
         root = "/data/pxe"
         http-port = 8080
         tftp-port = 6969
         listen = "192.168.99.1"
         shards = 2
-        io = "epoll"
+        io = "uring"
         state-dir = "/tmp/r"
         log = "json"
         [[network]]
@@ -89,7 +89,7 @@ fn flags_say_what_the_file_says() {
     let (flags, flag_settings) = load_flags(by_flags).unwrap();
     let (file, file_settings) = load(by_file).unwrap();
     assert_eq!(flag_settings, file_settings);
-    assert_eq!((flag_settings.io, flag_settings.log), (Io::Epoll, LogFormat::Json));
+    assert_eq!((flag_settings.io, flag_settings.log), (Io::Uring, LogFormat::Json));
     assert_eq!(format!("{:?}", flags.networks()), format!("{:?}", file.networks()));
     assert_eq!((flags.http_port(), flags.tftp_port()), (file.http_port(), file.tftp_port()));
     // Rules differ in their lines alone: a flag has none.

@@ -7,6 +7,7 @@
 //! - [`Tree`]: the files below one directory and in the images, with a cache of open files and HTML listings
 //! - [`Library`]: the images, out of ISO images as they lie (`iso`, `disc`) or directories, below `/images/NAME/`
 //! - [`Memory`]: named bytes, for replays, simulated racks and tests
+//! - [`Snapshots`]: hot files in memory, shared by the trees of all shards
 //! - `root`: confinement and what tells two versions apart; `table`: open files; `sys`: the system calls
 
 mod disc;
@@ -19,6 +20,7 @@ mod memory;
 mod netascii;
 mod path;
 mod root;
+mod snapshot;
 mod sys;
 mod table;
 mod tree;
@@ -28,6 +30,7 @@ pub use library::{Library, LibraryError};
 pub use media::type_of;
 pub use memory::Memory;
 pub use path::plain;
+pub use snapshot::Snapshots;
 pub use tree::{Part, Tree};
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ impl Version {
         u64::try_from(self.modified.0).unwrap_or(0)
     }
 
+    /// When its bytes, names or attributes changed last, in seconds since the Unix epoch, rounded up
+    pub(super) fn touched_s(&self) -> u64 {
+        u64::try_from(self.modified.0.max(self.changed.0)).unwrap_or(0) + 1
+    }
+
     /// Whether `self` and `later`, seen through one descriptor, hold the same bytes
     fn same_bytes(&self, later: &Self) -> bool {
         (self.size, self.modified) == (later.size, later.modified)
@@ -74,6 +79,11 @@ impl Seen {
     pub(super) fn of(stat: &libc::stat) -> Self {
         let attributes = (stat.st_nlink, stat.st_mode, stat.st_uid, stat.st_gid);
         Self { version: Version::of(stat), attributes }
+    }
+
+    /// As [`Seen::still_holds`], of the file as it looks at this moment
+    pub(super) fn is_held_by(&mut self, file: &File) -> bool {
+        sys::stat(file.as_fd()).is_ok_and(|stat| self.still_holds(&stat))
     }
 
     /// Takes note of how an open file looks now; `false`: its bytes may have changed.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::disc::Disc;
 use super::iso::Extent;
 use super::root::Seen;
+use super::snapshot::Snapshot;
 use crate::boot::image::{Image, ImageId, Miss};
 use crate::limits::{GENERATED_BYTES_MAX, IDLE_FILES_MAX, OPEN_FILES_MAX};
 
@@ -49,6 +50,8 @@ impl Source {
 pub(super) struct Entry {
     pub(super) image: Image,
     pub(super) source: Source,
+    /// Its bytes in memory, as far as somebody came to them
+    pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Its name, as long as the name means this entry
     key: Option<Arc<[u8]>>,
     opens: u32,
@@ -122,7 +125,7 @@ impl Table {
         let image = Image { id: ImageId(number), ..image };
         self.held_bytes += held;
         self.entries[number as usize] =
-            Some(Entry { image, source, key, opens: 1, before: None, after: None });
+            Some(Entry { image, source, snapshot: None, key, opens: 1, before: None, after: None });
         Ok(image)
     }
 
@@ -157,6 +160,13 @@ impl Table {
         self.link_latest(id.0);
         if self.idle > IDLE_FILES_MAX {
             let _ = self.close_longest_idle();
+        }
+    }
+
+    /// Lets go of the memory behind files that nobody reads
+    pub(super) fn forget_idle_snapshots(&mut self) {
+        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.opens == 0) {
+            entry.snapshot = None;
         }
     }
 

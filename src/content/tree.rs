@@ -3,7 +3,8 @@
 //! A file is opened once a version and shared by all who read that version. Each later open asks the file system, by
 //! one call, whether the name still means it; a replaced file becomes another image while those who began with the old
 //! one go on with it. A file that is written in place is caught at the next read ([`Tree::read_at`]) or check
-//! ([`Tree::verify`]), and its transfers end there. Files of an ISO image are pieces of that one file, and the same holds.
+//! ([`Tree::verify`]), and its transfers end there; what of it is in memory by then ([`Tree::load`]) is still the version that
+//! was opened, and is served to its end. Files of an ISO image are pieces of that one file, and the same holds.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -20,10 +21,12 @@ use super::library::{FOLDER, Library, Mount, Place, Within, within};
 use super::listed::Listed;
 use super::listing;
 use super::root::{Root, Seen};
+use super::snapshot::{Absent, Snapshots};
 use super::table::{Source, Table};
-use super::{media, netascii, path, sys};
+use super::{media, netascii, path};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
 use crate::limits::NETASCII_MAX;
+use crate::time::Instant;
 
 /// The files below one directory, and those of the images
 #[derive(Debug)]
@@ -32,6 +35,7 @@ pub struct Tree {
     root: Option<Root>,
     mounts: Vec<Mount>,
     table: Table,
+    snapshots: Arc<Snapshots>,
     /// The name in hand: a byte for the form, the plain path, a NUL
     key: Vec<u8>,
 }
@@ -62,7 +66,14 @@ impl Tree {
     /// As [`Tree::open`]
     pub fn with_images(root: Option<&Path>, library: &Library) -> io::Result<Self> {
         let (root, mounts) = (root.map(Root::open).transpose()?, library.mounts()?);
-        Ok(Self { root, mounts, table: Table::default(), key: Vec::new() })
+        let snapshots = Arc::new(Snapshots::new());
+        Ok(Self { root, mounts, table: Table::default(), snapshots, key: Vec::new() })
+    }
+
+    /// Keeps hot files where other trees find them
+    #[must_use]
+    pub fn sharing(self, snapshots: Arc<Snapshots>) -> Self {
+        Self { snapshots, ..self }
     }
 
     /// As [`Tree::open`], for a kernel without `openat2`
@@ -86,11 +97,11 @@ impl Tree {
         let holds = match &mut entry.source {
             Source::File(file, seen) => {
                 file.read_exact_at(buffer, offset)?;
-                still_holds(file, seen)
+                seen.is_held_by(file)
             }
             Source::Disc(disc, seen, extents) => {
                 read_pieces(&disc.file, extents, offset, buffer)?;
-                still_holds(&disc.file, seen)
+                seen.is_held_by(&disc.file)
             }
             Source::Converted(bytes, _) | Source::Generated(bytes) => {
                 // `wanted` bytes lie between `offset` and the end, so `offset` fits where there are any.
@@ -125,6 +136,63 @@ impl Tree {
         self.table.entry(id)?.source.bytes()
     }
 
+    /// Makes sure that these bytes are in memory; false where they cannot be, and are to be read from the file. What this
+    /// loads is of the version that was opened, and stays while the image is open.
+    pub fn load(&mut self, now: Instant, id: ImageId, offset: u64, len: usize) -> bool {
+        let Ok(offset) = usize::try_from(offset) else { return false };
+        for _ in 0..2 {
+            let Some(entry) = self.table.entry_mut(id) else { return false };
+            let (file, seen) = match &entry.source {
+                Source::File(file, seen) => (file, seen),
+                // Its pieces lie in one file with others, whose pages the kernel keeps.
+                Source::Disc(..) => return false,
+                Source::Converted(..) | Source::Generated(_) => return true,
+            };
+            if entry.snapshot.is_none() {
+                entry.snapshot = self.snapshots.of(now, &seen.version);
+            }
+            let Some(snapshot) = &entry.snapshot else { return false };
+            match snapshot.load(file, seen, offset, len) {
+                Ok(()) => return true,
+                Err(Absent::Unreadable) => return false,
+                // What nobody reads makes room, once.
+                Err(Absent::NoRoom) => self.table.forget_idle_snapshots(),
+            }
+        }
+        false
+    }
+
+    /// Bytes that [`Tree::load`] brought into memory, where they lie in one piece
+    pub fn resident(&self, id: ImageId, offset: u64, len: usize) -> Option<&[u8]> {
+        let entry = self.table.entry(id)?;
+        let offset = usize::try_from(offset).ok()?;
+        match (&entry.snapshot, entry.source.bytes()) {
+            (Some(snapshot), _) => snapshot.bytes(offset, len),
+            (None, bytes) => bytes?.get(offset..offset.checked_add(len)?),
+        }
+    }
+
+    /// Copies bytes that [`Tree::load`] brought into memory to consecutive places; false where they are not there
+    pub fn copy<'b>(&self, id: ImageId, offset: u64, mut places: impl Iterator<Item = &'b mut [u8]>) -> bool {
+        let (Some(entry), Ok(mut offset)) = (self.table.entry(id), usize::try_from(offset)) else {
+            return false;
+        };
+        places.all(|place| {
+            let from = offset;
+            offset += place.len();
+            match (&entry.snapshot, entry.source.bytes()) {
+                (Some(snapshot), _) => snapshot.copy(from, place),
+                (None, bytes) => match bytes.and_then(|bytes| bytes.get(from..offset)) {
+                    Some(bytes) => {
+                        place.copy_from_slice(bytes);
+                        true
+                    }
+                    None => false,
+                },
+            }
+        })
+    }
+
     /// Whether the file still is what was opened. False ends the transfer: a client with part of one version must never get
     /// the rest of another.
     ///
@@ -132,8 +200,8 @@ impl Tree {
     /// this check after the call is what ends the response short of its length.
     pub fn verify(&mut self, id: ImageId) -> bool {
         match self.table.entry_mut(id).map(|entry| &mut entry.source) {
-            Some(Source::File(file, seen)) => still_holds(file, seen),
-            Some(Source::Disc(disc, seen, _)) => still_holds(&disc.file, seen),
+            Some(Source::File(file, seen)) => seen.is_held_by(file),
+            Some(Source::Disc(disc, seen, _)) => seen.is_held_by(&disc.file),
             Some(Source::Converted(..) | Source::Generated(_)) => true,
             None => false,
         }
@@ -260,12 +328,12 @@ impl Tree {
             Source::File(file, seen) => {
                 let mut seen = *seen;
                 file.read_exact_at(&mut bytes, 0).map_err(|_| Miss::Unreadable)?;
-                (seen, still_holds(file, &mut seen))
+                (seen, seen.is_held_by(file))
             }
             Source::Disc(disc, seen, extents) => {
                 let mut seen = *seen;
                 read_pieces(&disc.file, extents, 0, &mut bytes).map_err(|_| Miss::Unreadable)?;
-                (seen, still_holds(&disc.file, &mut seen))
+                (seen, seen.is_held_by(&disc.file))
             }
             Source::Converted(..) | Source::Generated(_) => return Err(Miss::Unreadable),
         };
@@ -342,10 +410,6 @@ impl Images for Tree {
     fn close(&mut self, id: ImageId) {
         self.table.close(id);
     }
-}
-
-fn still_holds(file: &File, seen: &mut Seen) -> bool {
-    sys::stat(file.as_fd()).is_ok_and(|stat| seen.still_holds(&stat))
 }
 
 /// Opens a file of an ISO image

@@ -421,10 +421,16 @@ impl Reader<'_> {
             );
         }
         let usual = self.networks.mode();
+        let has_pool = self.networks.scopes().any(|(_, scope)| !scope.pools.is_empty());
         let mut modes = Vec::new();
         for mut rule in arranged.rules {
             match (rule.says, usual) {
                 (Some(_), _) => {}
+                (None, Some(Mode::Full)) if !has_pool => {
+                    let why = "without a pool, only machines that have an address get one anyway: write `dhcp` rules";
+                    report.lost(&self.lines[rule.line], why);
+                    return Vec::new();
+                }
                 (None, Some(mode)) => rule.says = Some(mode_name(mode)),
                 (None, None) => {
                     let why = "who is not ignored gets what the network says, and the networks differ: write `dhcp` rules";

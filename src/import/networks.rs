@@ -280,7 +280,15 @@ impl Builder<'_> {
         }
         if let Some((name, address, prefix)) = self.holding(ranged.first) {
             let cidr = Cidr::new(address, prefix);
-            let network = self.network(&name, Some(address));
+            let network = self.network(&name);
+            let own = &mut self.networks[network];
+            if own.own.mode.is_some() && own.own.cidr != Some(cidr) {
+                let why =
+                    format!("{name} has a range of another subnet already, and a [[network]] is one subnet");
+                return self.report.lost(line, why);
+            }
+            own.address = Some(address);
+            own.own.cidr = Some(cidr);
             return self.add(network, None, ranged, Some(cidr));
         }
         let cidr = ranged.prefix.map(|prefix| Cidr::new(ranged.first, prefix));
@@ -294,7 +302,7 @@ impl Builder<'_> {
                     "no interface of this machine lies in {}: {name} is taken for the server's interface there",
                     self.text_of(ranged.first, cidr)
                 ));
-                let network = self.network(&name, None);
+                let network = self.network(&name);
                 self.add(network, None, ranged, cidr);
             }
             (None, Some(cidr)) if !self.named.is_empty() || !self.networks.is_empty() => {
@@ -302,7 +310,7 @@ impl Builder<'_> {
                     Some(network) => network.interface.clone(),
                     None => self.named[0].clone(),
                 };
-                let network = self.network(&name, None);
+                let network = self.network(&name);
                 self.add(network, Some(cidr), ranged, Some(cidr));
             }
             (None, cidr) => {
@@ -310,7 +318,7 @@ impl Builder<'_> {
                     "no interface is named, and none of this machine lies in {}: write the right name in place of {PLACEHOLDER}",
                     self.text_of(ranged.first, cidr)
                 ));
-                let network = self.network(PLACEHOLDER, None);
+                let network = self.network(PLACEHOLDER);
                 self.add(network, None, ranged, cidr);
             }
         }
@@ -325,15 +333,13 @@ impl Builder<'_> {
     }
 
     /// The index of the network of that interface
-    fn network(&mut self, name: &str, address: Option<Ipv4Addr>) -> usize {
+    fn network(&mut self, name: &str) -> usize {
         if let Some(index) = self.networks.iter().position(|network| network.interface == name) {
-            let network = &mut self.networks[index];
-            network.address = network.address.or(address);
             return index;
         }
         let found = self.interfaces.iter().find(|interface| interface.name == name && !self.elsewhere);
         let addresses = found.map_or(&[][..], |interface| &interface.addresses);
-        let address = address.or(addresses.first().map(|(address, _)| *address));
+        let address = addresses.first().map(|(address, _)| *address);
         let own = Scope {
             cidr: addresses
                 .iter()
@@ -400,14 +406,15 @@ impl Builder<'_> {
 
     /// Interfaces that are named and have no range: files are served there
     fn finish(mut self) -> Networks {
+        self.elsewhere &= !self.networks.is_empty();
         for name in self.named.clone() {
-            self.network(&name, None);
+            self.network(&name);
         }
         if self.networks.is_empty() {
             self.report.note(format!(
                 "no interface is named, and no range: write the right name in place of {PLACEHOLDER}"
             ));
-            self.network(PLACEHOLDER, None);
+            self.network(PLACEHOLDER);
         }
         for network in &mut self.networks {
             let own = network.own.mode;

@@ -242,34 +242,6 @@ const VOCABULARY: &[&str] = &[
     "tftp-mtu=1500",
 ];
 
-/// Of a random mixture, what is written compiles: what would not is lost, and told
-#[test]
-fn mixtures_compile() {
-    let line = proptest::sample::select(VOCABULARY);
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: 2_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    let file = Rc::new(PathBuf::from("dnsmasq.conf"));
-    let mixed = proptest::collection::vec(line, 0..24);
-    runner
-        .run(&mixed, |lines| {
-            let text = lines.join("\n");
-            let lines: Vec<Line> = line::lines(&text, &file).into_iter().map(|line| line.unwrap()).collect();
-            let written = convert(&file, &lines, &testing::interfaces(), &mut Report::default());
-            let errors = testing::load(&written).err().map(|errors| errors.to_string());
-            let errors = errors.filter(|errors| !errors.contains("there is no interface INTERFACE"));
-            prop_assert!(
-                errors.is_none(),
-                "{}\n--- from\n{text}\n--- to\n{written}",
-                errors.unwrap_or_default()
-            );
-            Ok(())
-        })
-        .unwrap();
-}
-
 /// Whatever stands in the file, there is an end to it, and the text is TOML
 #[test]
 fn garbage_is_told_of() {

@@ -108,7 +108,7 @@ impl Sender {
         flush::order(slots, &mut ordered);
         let was_parked = self.parked.len();
         for run in ordered.chunk_by(|a, b| a.0 == b.0) {
-            self.send_by(run[0].0, run, slots, sockets, images);
+            self.send_by(now, run, slots, sockets, images);
         }
         self.ordered = ordered;
         if self.parked.len() > was_parked {
@@ -144,12 +144,13 @@ impl Sender {
 
     fn send_by(
         &mut self,
-        way: Way,
+        now: Instant,
         run: &[(Way, usize)],
         slots: &[Slot],
         sockets: &Sockets,
         images: &mut Tree,
     ) {
+        let way = run[0].0;
         let Some(socket) = sockets.by(way) else {
             self.refused += run.len() as u64;
             return;
@@ -161,7 +162,7 @@ impl Sender {
                     self.make_room(burst.bytes(), way, socket, slots, sockets);
                     if self.is_full(way) {
                         self.park_burst(slot, burst);
-                    } else if self.stage.push_burst(index, burst, images).is_err() {
+                    } else if self.stage.push_burst(now, index, burst, images).is_err() {
                         self.failed.push(slot.route.to);
                         break;
                     }

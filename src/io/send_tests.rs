@@ -153,7 +153,7 @@ fn blocks_leave_one_by_one_where_the_kernel_does_not_cut_them() {
     let mut outbox = Outbox::new();
     outbox.window(route(), bench.window(1, 8));
     let slot = outbox.slots()[0].clone();
-    bench.sender.stage.push_burst(0, burst, &mut bench.tree).expect("a read");
+    bench.sender.stage.push_burst(NOW, 0, burst, &mut bench.tree).expect("a read");
     let staged = bench.sender.stage.messages()[0].clone();
     let socket = bench.sockets.by(Way::Transfer).expect("a socket");
     bench.sender.transmit_blocks(Way::Transfer, socket, burst, &staged, &slot);

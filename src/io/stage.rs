@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::flush::Burst;
 use super::sys::file;
-use crate::boot::image::ImageId;
 use crate::content::Tree;
 use crate::limits::{BATCH, STAGE_BYTES};
+use crate::time::Instant;
 use crate::wire::tftp;
 
 /// One message: bytes of the stage, then those of its slot
@@ -58,10 +58,16 @@ impl Stage {
     ///
     /// # Errors
     /// Where the image cannot be read, or is not what was opened any more: nothing is added.
-    pub(super) fn push_burst(&mut self, slot: usize, burst: Burst, images: &mut Tree) -> io::Result<()> {
+    pub(super) fn push_burst(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        burst: Burst,
+        images: &mut Tree,
+    ) -> io::Result<()> {
         let range = self.take(burst.bytes());
         let region = &mut self.bytes[range.clone()];
-        if let Err(error) = read(images, burst, region) {
+        if let Err(error) = read(now, images, burst, region) {
             self.used = range.start;
             return Err(error);
         }
@@ -82,28 +88,28 @@ impl Stage {
     }
 }
 
-/// Reads the content of blocks to where they lie, and makes sure that it is of the version that was opened
-fn read(images: &mut Tree, burst: Burst, region: &mut [u8]) -> io::Result<()> {
+/// Reads the content of blocks to where they lie, from memory or from the file, of the version that was opened
+fn read(now: Instant, images: &mut Tree, burst: Burst, region: &mut [u8]) -> io::Result<()> {
     let window = burst.window;
     if window.len == 0 {
         return Ok(());
     }
-    let changed = || io::Error::from(io::ErrorKind::UnexpectedEof);
-    if let Some(part) = images.file(window.image, window.offset) {
-        if part.len < window.len.into() {
-            return read_apart(images, burst, region);
+    if images.load(now, window.image, window.offset, window.len as usize) {
+        let blocks = region.chunks_mut(burst.stride().into());
+        let contents = blocks.filter_map(|block| block.get_mut(tftp::DATA_HEADER_LEN..));
+        if images.copy(window.image, window.offset, contents) {
+            return Ok(());
         }
-        let (head, blksize) = (tftp::DATA_HEADER_LEN, window.blksize.into());
-        let read = file::read_blocks(part.file, part.offset, region, head, blksize)?;
-        if read != window.len as usize || !images.verify(window.image) {
-            return Err(changed());
-        }
-        return Ok(());
     }
-    let content = in_memory(images, window.image, window.offset, window.len as usize).ok_or_else(changed)?;
-    let blocks = region.chunks_mut(burst.stride().into());
-    for (block, content) in blocks.zip(content.chunks(window.blksize.into())) {
-        block[tftp::DATA_HEADER_LEN..].copy_from_slice(content);
+    let changed = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let part = images.file(window.image, window.offset).ok_or_else(changed)?;
+    if part.len < window.len.into() {
+        return read_apart(images, burst, region);
+    }
+    let (head, blksize) = (tftp::DATA_HEADER_LEN, window.blksize.into());
+    let read = file::read_blocks(part.file, part.offset, region, head, blksize)?;
+    if read != window.len as usize || !images.verify(window.image) {
+        return Err(changed());
     }
     Ok(())
 }
@@ -119,10 +125,4 @@ fn read_apart(images: &mut Tree, burst: Burst, region: &mut [u8]) -> io::Result<
         offset += content.len() as u64;
     }
     Ok(())
-}
-
-/// A part of an image that is in memory
-pub(super) fn in_memory(images: &Tree, id: ImageId, offset: u64, len: usize) -> Option<&[u8]> {
-    let start = usize::try_from(offset).ok()?;
-    images.bytes(id)?.get(start..start.checked_add(len)?)
 }

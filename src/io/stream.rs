@@ -5,7 +5,7 @@
 //! its descriptor and a few bytes; the buffer is the shard's.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
@@ -13,11 +13,12 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use super::clock::Clock;
-use super::stage::in_memory;
 use super::sys::file;
 use crate::boot::image::ImageId;
 use crate::content::Tree;
-use crate::limits::{LINGER_BYTES, LINGER_TIME, STREAM_READ_BYTES, STREAM_TURN_BYTES, STREAM_TURNS};
+use crate::limits::{
+    BODY_IN_MEMORY_MAX, LINGER_BYTES, LINGER_TIME, STREAM_READ_BYTES, STREAM_TURN_BYTES, STREAM_TURNS,
+};
 use crate::proto::http::{ConnectionId, Output};
 use crate::proto::outbox::Outbox;
 use crate::shard::Shard;
@@ -208,6 +209,7 @@ impl Stream {
             if left == 0 || !outbox.has_room() {
                 return Turn::Again;
             }
+            let body = self.load_body(clock, shard);
             let written = match shard.poll_output(self.id) {
                 Output::Close => return Turn::Ends,
                 Output::Wait if !self.ready.readable => return Turn::Waits,
@@ -222,7 +224,13 @@ impl Stream {
                     Err(_) => return Turn::Gone,
                 },
                 Output::Bytes { .. } | Output::Image { .. } if !self.ready.writable => return Turn::Waits,
-                Output::Bytes { bytes, more } => self.write(bytes, more),
+                Output::Bytes { bytes, more } => {
+                    let resident = |(id, offset, len)| shard.peek_images().resident(id, offset, len);
+                    match body.and_then(resident) {
+                        Some(body) => self.write_both(bytes, body),
+                        None => self.write(bytes, more),
+                    }
+                }
                 Output::Image { id, offset, len, more } => {
                     let len = usize::try_from(len).map_or(left, |len| len.min(left));
                     self.write_image(shard.images(), id, offset, len, more)
@@ -256,6 +264,19 @@ impl Stream {
         result
     }
 
+    /// The body behind the head that is due, where it is short: brought into memory, so that both leave in one call
+    fn load_body(&self, clock: Clock, shard: &mut Shard<Tree>) -> Option<(ImageId, u64, usize)> {
+        let (id, offset, len) = shard.poll_body(self.id)?;
+        let len = usize::try_from(len).ok().filter(|&len| len <= BODY_IN_MEMORY_MAX)?;
+        shard.images().load(clock.now(), id, offset, len).then_some((id, offset, len))
+    }
+
+    fn write_both(&self, head: &[u8], body: &[u8]) -> Result<usize, Unsent> {
+        let parts = [IoSlice::new(head), IoSlice::new(body)];
+        let sent = SockRef::from(&self.socket).send_vectored_with_flags(&parts, libc::MSG_NOSIGNAL);
+        sent.map_err(|error| Unsent::of(&error))
+    }
+
     fn write(&self, bytes: &[u8], more: bool) -> Result<usize, Unsent> {
         let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
         SockRef::from(&self.socket).send_with_flags(bytes, flags).map_err(|error| Unsent::of(&error))
@@ -270,7 +291,7 @@ impl Stream {
         more: bool,
     ) -> Result<usize, Unsent> {
         let Some(part) = images.file(id, offset) else {
-            let bytes = in_memory(images, id, offset, len).ok_or(Unsent::Image)?;
+            let bytes = images.resident(id, offset, len).ok_or(Unsent::Image)?;
             return self.write(bytes, more);
         };
         let len = usize::try_from(part.len).map_or(len, |part| part.min(len));

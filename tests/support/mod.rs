@@ -185,6 +185,22 @@ impl Random {
     }
 }
 
+/// The drivers that this machine has, for tests that try each; `REVEILLE_TEST_IO` leaves one of them
+pub fn ways() -> Vec<&'static str> {
+    match std::env::var("REVEILLE_TEST_IO").as_deref() {
+        Ok("epoll") => return vec!["epoll"],
+        Ok("uring") => return vec!["uring"],
+        _ => {}
+    }
+    match reveille::io::uring::probe() {
+        Ok(()) => vec!["epoll", "uring"],
+        Err(why) => {
+            skip(&why);
+            vec!["epoll"]
+        }
+    }
+}
+
 /// `reveille serve` in the server's namespace; killed with the value
 pub struct Server {
     child: Child,
@@ -213,7 +229,12 @@ impl Server {
         Self::spawn(command)
     }
 
+    /// With the driver that `REVEILLE_TEST_IO` names, where it does: so any test can be run with each
     fn spawn(mut command: Command) -> Self {
+        let is_chosen = command.get_args().any(|argument| argument == "--io");
+        if let Some(way) = std::env::var_os("REVEILLE_TEST_IO").filter(|_| !is_chosen) {
+            command.arg("--io").arg(way);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("reveille starts");
         let (sender, lines) = mpsc::channel();

@@ -1,5 +1,6 @@
 //! A shard without a kernel: clients' packets go in, and its replies come out, as often as a measurement wants.
 
+#![allow(unreachable_pub, reason = "a module of several test binaries and benches")]
 #![allow(dead_code, reason = "each test or bench uses its own part")]
 
 use std::fs;
@@ -100,7 +101,7 @@ impl Rig {
 
     /// Hands a datagram to the shard, a millisecond after the last one
     pub fn datagram(&mut self, port: Port, from: SocketAddrV4, payload: &[u8]) {
-        self.now = self.now + Duration::from_millis(1);
+        self.now += Duration::from_millis(1);
         let destination = if port == Port::Dhcp { Ipv4Addr::BROADCAST } else { SERVER };
         let source_mac = None;
         let datagram = Datagram { port, network: 0, source: from, destination, source_mac, payload };
@@ -165,7 +166,7 @@ impl Rig {
 
     /// A request on an open connection, to the last byte of its response; returns how many there were
     pub fn http_get(&mut self, id: ConnectionId, request: &[u8]) -> u64 {
-        self.now = self.now + Duration::from_millis(1);
+        self.now += Duration::from_millis(1);
         self.shard.on_bytes(self.now, id, request);
         let mut total = 0;
         loop {

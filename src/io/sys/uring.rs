@@ -48,7 +48,7 @@ impl Operation {
         match self {
             Self::Receive(group) => POLL_NUMBERS | u64::from(group),
             Self::Accept => 2 * POLL_NUMBERS,
-            Self::Poll(number) => 3 * POLL_NUMBERS | number % POLL_NUMBERS,
+            Self::Poll(number) => (3 * POLL_NUMBERS) | (number % POLL_NUMBERS),
             Self::Cancel => 0,
         }
     }
@@ -79,6 +79,7 @@ pub(in crate::io) struct Completion {
 }
 
 /// One provided buffer as the kernel reads it (`io_uring_buf`). In the first one of a ring, `tail` is the ring's.
+#[derive(Default)]
 #[repr(C)]
 struct Entry {
     address: AtomicU64,
@@ -103,15 +104,9 @@ struct Group {
 
 impl Group {
     fn new(room: usize) -> Self {
-        const EMPTY: Entry = Entry {
-            address: AtomicU64::new(0),
-            len: AtomicU32::new(0),
-            id: AtomicU16::new(0),
-            tail: AtomicU16::new(0),
-        };
         let room = (RECEIVED_BEFORE + room).next_multiple_of(64);
         let bytes = vec![0; room * usize::from(RING_BUFFERS)].into_boxed_slice();
-        let entries = Box::new(Entries([EMPTY; RING_BUFFERS as usize]));
+        let entries = Box::new(Entries(std::array::from_fn(|_| Entry::default())));
         Self { entries, bytes, room, tail: 0 }
     }
 
@@ -337,3 +332,7 @@ impl Bell {
         self.0.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+#[path = "uring_tests.rs"]
+mod tests;

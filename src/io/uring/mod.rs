@@ -5,6 +5,22 @@
 //!   epoll driver makes: sendfile has no operation, and a response's first bytes and its file leave in one turn
 //! - waiting and all that is begun: one io_uring_enter a turn, with the timeout in it
 //!
+//! Replies leave by the calls of [`super::send`], which take a batch each already.
+//!
+//! Measured beside epoll (Linux 6.18, a virtual machine with two processors and other work on them, server and load
+//! pinned to one each, in turn; median of the pairs' ratios of server CPU, below 1 is better for the ring):
+//!
+//! | work | pairs | CPU |
+//! |---|---|---|
+//! | TFTP, window 1, 64 clients | 7 | 0.97 |
+//! | TFTP, window 16, 64 clients | 7 | 1.00 |
+//! | HTTP, 64 MiB, 64 connections | 3 | 1.00 |
+//! | HTTP, 4 KiB, 64 connections kept open | 7 | 1.04 |
+//! | HTTP, 4 KiB, a new connection each | 4 | 1.00 |
+//!
+//! The ring spares a call per batch of acknowledgements, and its polls cost a little more than epoll's readiness; all of
+//! it is within the spread of single runs (±10 %). So `auto` is epoll, which runs everywhere.
+//!
 //! Multishot operations end when the kernel has no buffer, no room for completions, or no descriptor left; each is begun
 //! again as soon as there is. An operation holds its socket open, so that it is cancelled when the shard closes that.
 
@@ -306,5 +322,23 @@ fn readiness(events: u32) -> Readiness {
         writable: has(libc::POLLOUT),
         half_closed,
         reset: has(libc::POLLERR) || hung_up,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_why_and_the_way_out() {
+        for (error, why) in [
+            (libc::ENOSYS, "this kernel has no io_uring"),
+            (libc::EPERM, "this system forbids io_uring"),
+            (libc::EINVAL, "older than Linux 6.1"),
+            (libc::ENOMEM, "ulimit -l"),
+        ] {
+            let said = refusal(&io::Error::from_raw_os_error(error));
+            assert!(said.contains(why) && said.ends_with("use --io epoll, which serves the same"), "{said}");
+        }
     }
 }

@@ -156,7 +156,14 @@ impl Connection {
         }
     }
 
-    /// The first `n` bytes of the last output are with the kernel
+    /// The whole body, where it follows the bytes of the last output at once: a driver that has it in memory sends both in one
+    /// call. Image, offset and length.
+    pub fn poll_body(&self) -> Option<(ImageId, u64, u64)> {
+        let Phase::Responding(response) = &self.phase else { return None };
+        response.piece().filter(|_| self.head_written < self.head_len && !response.more_follows())
+    }
+
+    /// The first `n` bytes of the last output, or of that and [`Connection::poll_body`] behind it, are with the kernel
     ///
     /// # Panics
     /// Where the output had fewer.
@@ -170,14 +177,11 @@ impl Connection {
     ) {
         let Phase::Responding(response) = &mut self.phase else { return };
         self.deadline = now + HTTP_STALL_TIMEOUT;
-        let head_left = self.head_len - self.head_written;
-        if head_left > 0 {
-            let n = usize::try_from(n).ok().filter(|&n| n <= head_left);
-            self.head_written += n.expect("no more is written than was given");
-        } else {
-            response.on_sent(n);
-            self.sent += n;
-        }
+        let of_head = usize::try_from(n).unwrap_or(usize::MAX).min(self.head_len - self.head_written);
+        self.head_written += of_head;
+        let of_body = n - of_head as u64;
+        response.on_sent(of_body);
+        self.sent += of_body;
         if self.head_written < self.head_len || response.piece().is_some() {
             return;
         }

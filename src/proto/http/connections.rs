@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 
 use super::connection::{Connection, Output};
-use crate::boot::image::Images;
+use crate::boot::image::{ImageId, Images};
 use crate::limits::CONNECTIONS_MAX;
 use crate::proto::outbox::Outbox;
 use crate::proto::timer::Timers;
@@ -122,6 +122,11 @@ impl Http {
     /// See [`Connection::poll_output`]
     pub fn poll_output(&self, id: ConnectionId) -> Output<'_> {
         self.connection(id).map_or(Output::Close, Connection::poll_output)
+    }
+
+    /// See [`Connection::poll_body`]
+    pub fn poll_body(&self, id: ConnectionId) -> Option<(ImageId, u64, u64)> {
+        self.connection(id).and_then(Connection::poll_body)
     }
 
     /// See [`Connection::on_written`]
@@ -251,7 +256,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::boot::image::{Form, Image, ImageId, Miss};
+    use crate::boot::image::{Form, Image, Miss};
     use crate::limits::{HTTP_HEAD_TIMEOUT, HTTP_IDLE_TIMEOUT};
     use crate::time::Duration;
 

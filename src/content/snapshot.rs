@@ -1,0 +1,218 @@
+//! Hot files in memory, shared by all shards: immutable, within a budget, read piece by piece as clients come to them.
+//!
+//! A snapshot belongs to one version of a file (device, inode, size, mtime, ctime). Each piece is read once, by whichever shard
+//! needs it first, and the file is looked at after the read: a piece is of the version that the snapshot is named for, or it
+//! is not kept. So who reads a version to its end gets that version, without a system call a block, whatever happens to
+//! the file meanwhile; a piece that comes too late is refused, and its transfer ends.
+//!
+//! No file that changed within the last [`SETTLED`] is kept: a second write within one tick of the file system's clock would
+//! leave no trace in its times.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use super::root::{Seen, Version};
+use crate::limits::{SNAPSHOT_BYTES_MAX, SNAPSHOT_PIECE_BYTES};
+use crate::time::{Duration, Instant};
+
+/// How long a file must have stood unchanged; the coarsest file system's clock (FAT) ticks every two seconds
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// The snapshots of one server
+#[derive(Debug)]
+pub struct Snapshots {
+    bytes_left: AtomicUsize,
+    /// Taken when a file becomes hot, never for a packet
+    known: Mutex<HashMap<Version, Weak<Snapshot>>>,
+}
+
+/// One version of a file
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    version: Version,
+    pieces: Box<[OnceLock<Box<[u8]>>]>,
+    home: Arc<Snapshots>,
+}
+
+impl Snapshots {
+    /// None yet, and [`SNAPSHOT_BYTES_MAX`] to come
+    pub fn new() -> Self {
+        Self { bytes_left: AtomicUsize::new(SNAPSHOT_BYTES_MAX), known: Mutex::default() }
+    }
+
+    /// The snapshot of a version, with the pieces that any shard has read; `None`: it is too new, or too large
+    pub(super) fn of(self: &Arc<Self>, now: Instant, version: &Version) -> Option<Arc<Snapshot>> {
+        let size = usize::try_from(version.size).ok().filter(|&size| size <= SNAPSHOT_BYTES_MAX / 2)?;
+        if Instant::from_secs(version.touched_s()) + SETTLED > now {
+            return None;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = known.get(version).and_then(Weak::upgrade) {
+            return Some(snapshot);
+        }
+        known.retain(|_, snapshot| snapshot.strong_count() > 0);
+        let pieces = (0..size.div_ceil(SNAPSHOT_PIECE_BYTES)).map(|_| OnceLock::new()).collect();
+        let snapshot = Arc::new(Snapshot { version: *version, pieces, home: Arc::clone(self) });
+        known.insert(*version, Arc::downgrade(&snapshot));
+        Some(snapshot)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let take = |left: usize| left.checked_sub(bytes);
+        self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes_left.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why bytes are not in memory
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// The budget is spent
+    NoRoom,
+    /// The file is another by now, or cannot be read: whoever reads the file itself finds out
+    Unreadable,
+}
+
+impl Snapshot {
+    /// Reads what of these bytes is not in memory yet
+    pub(super) fn load(&self, file: &File, seen: &Seen, offset: usize, len: usize) -> Result<(), Absent> {
+        if len == 0 {
+            return Ok(());
+        }
+        for index in offset / SNAPSHOT_PIECE_BYTES..=(offset + len - 1) / SNAPSHOT_PIECE_BYTES {
+            let piece = self.pieces.get(index).ok_or(Absent::Unreadable)?;
+            if piece.get().is_none() {
+                self.read(file, seen, index, piece)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        file: &File,
+        seen: &Seen,
+        index: usize,
+        piece: &OnceLock<Box<[u8]>>,
+    ) -> Result<(), Absent> {
+        let offset = index as u64 * SNAPSHOT_PIECE_BYTES as u64;
+        let left = usize::try_from(self.version.size - offset).unwrap_or(usize::MAX);
+        let len = left.min(SNAPSHOT_PIECE_BYTES);
+        if !self.home.take(len) {
+            return Err(Absent::NoRoom);
+        }
+        let mut bytes = vec![0; len].into_boxed_slice();
+        let is_whole = file.read_exact_at(&mut bytes, offset).is_ok() && seen.clone().is_held_by(file);
+        // Another shard may have been faster: its piece is the same.
+        if !is_whole || piece.set(bytes).is_err() {
+            self.home.give_back(len);
+        }
+        if is_whole { Ok(()) } else { Err(Absent::Unreadable) }
+    }
+
+    /// Bytes that were loaded, where they lie in one piece
+    pub(super) fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
+        let start = offset % SNAPSHOT_PIECE_BYTES;
+        self.pieces.get(offset / SNAPSHOT_PIECE_BYTES)?.get()?.get(start..start.checked_add(len)?)
+    }
+
+    /// Copies bytes that were loaded; false where they are not
+    pub(super) fn copy(&self, mut offset: usize, mut buffer: &mut [u8]) -> bool {
+        while !buffer.is_empty() {
+            let here = buffer.len().min(SNAPSHOT_PIECE_BYTES - offset % SNAPSHOT_PIECE_BYTES);
+            let Some(bytes) = self.bytes(offset, here) else { return false };
+            let (now, later) = buffer.split_at_mut(here);
+            now.copy_from_slice(bytes);
+            (buffer, offset) = (later, offset + here);
+        }
+        true
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let held = self.pieces.iter().filter_map(OnceLock::get).map(|piece| piece.len()).sum();
+        self.home.give_back(held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::{env, fs, process};
+
+    use super::*;
+    use crate::content::sys;
+
+    fn file(name: &str, len: usize) -> (File, Seen, Vec<u8>) {
+        let path = env::temp_dir().join(format!("reveille-snapshot-{name}-{}", process::id()));
+        let bytes: Vec<u8> = (0..len).map(|i: usize| (i / 7 % 251).to_le_bytes()[0]).collect();
+        fs::write(&path, &bytes).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let seen = Seen::of(&sys::stat(file.as_fd()).unwrap());
+        (file, seen, bytes)
+    }
+
+    /// Long after any file's times
+    const LATER: Instant = Instant::from_secs(100_000_000_000);
+
+    #[test]
+    fn pieces_are_shared_counted_and_given_back() {
+        let (file, seen, bytes) = file("shared", 2 * SNAPSHOT_PIECE_BYTES + 10);
+        let home = Arc::new(Snapshots::new());
+        let one = home.of(LATER, &seen.version).expect("an old file");
+        let two = home.of(LATER, &seen.version).expect("an old file");
+        let at = SNAPSHOT_PIECE_BYTES - 5;
+        assert_eq!(one.load(&file, &seen, at, 10), Ok(()));
+        let mut got = [0; 10];
+        assert!(two.copy(at, &mut got), "what one shard read, another has");
+        assert_eq!(got, bytes[at..at + 10]);
+        assert_eq!(two.bytes(at, 10), None, "it lies in two pieces");
+        assert!(!two.copy(2 * SNAPSHOT_PIECE_BYTES, &mut got), "nobody asked for the last piece");
+        assert_eq!(one.load(&file, &seen, bytes.len() - 3, 4), Ok(()));
+        assert_eq!(one.bytes(bytes.len() - 3, 4), None, "it ends with the file");
+        let left = || home.bytes_left.load(Ordering::Relaxed);
+        assert_eq!(left(), SNAPSHOT_BYTES_MAX - bytes.len());
+        drop((one, two));
+        assert_eq!(left(), SNAPSHOT_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_changed_file_adds_nothing_and_what_was_read_stays() {
+        let (file, seen, bytes) = file("changed", 2 * SNAPSHOT_PIECE_BYTES);
+        let home = Arc::new(Snapshots::new());
+        let snapshot = home.of(LATER, &seen.version).expect("an old file");
+        assert_eq!(snapshot.load(&file, &seen, 0, 1), Ok(()));
+        file.write_all_at(b"other", 0).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(snapshot.load(&file, &seen, SNAPSHOT_PIECE_BYTES, 1), Err(Absent::Unreadable));
+        assert_eq!(snapshot.bytes(0, 5), Some(&bytes[..5]));
+        assert_eq!(home.bytes_left.load(Ordering::Relaxed), SNAPSHOT_BYTES_MAX - SNAPSHOT_PIECE_BYTES);
+    }
+
+    #[test]
+    fn new_files_and_a_spent_budget_are_refused() {
+        let (file, seen, _) = file("refused", 10);
+        let home = Arc::new(Snapshots::new());
+        let touched = Instant::from_secs(seen.version.touched_s());
+        assert!(home.of(touched, &seen.version).is_none());
+        let snapshot = home.of(touched + SETTLED, &seen.version).expect("it has settled");
+        assert!(home.take(SNAPSHOT_BYTES_MAX - 9));
+        assert_eq!(snapshot.load(&file, &seen, 0, 1), Err(Absent::NoRoom));
+        home.give_back(1);
+        assert_eq!(snapshot.load(&file, &seen, 0, 1), Ok(()));
+    }
+}
