@@ -42,7 +42,7 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Explain(mut arguments) => {
             let source = Source::new(std::mem::take(&mut arguments.setup), Process::default());
             let (plan, settings) = source.load()?;
-            let files = Files::new(settings.root.as_deref(), &Library::open(&settings.images)?);
+            let files = Files::new(settings.root.as_deref(), &Library::open(&settings.images, &plan)?);
             let exists = |name: &str| files.exists(name);
             let said = explain::explain(&arguments, &plan, source.file().as_deref(), exists)?;
             print(&said)?;
@@ -77,11 +77,9 @@ fn replayed(arguments: args::Replay) -> Result<String, Box<dyn std::error::Error
             windowsize_max: settings.windowsize_max,
             single_port: settings.single_port,
         };
-        replay::Setup {
-            plan: Some(plan),
-            root: Some(Tree::with_images(settings.root.as_deref(), &Library::open(&settings.images)?)?),
-            tftp,
-        }
+        let library = Library::open(&settings.images, &plan)?;
+        let tree = Tree::with_images(settings.root.as_deref(), &library)?;
+        replay::Setup { plan: Some(plan), root: Some(tree), tftp }
     } else {
         let root = arguments.setup.root.as_deref().map(tree).transpose()?;
         replay::Setup { root, ..replay::Setup::default() }
@@ -132,7 +130,7 @@ fn import(arguments: &args::Import) -> Result<(), Box<dyn std::error::Error>> {
 
 /// What a plan boots, and what is missing
 fn report(source: &Source, plan: &Plan, settings: &Settings) -> Result<String, String> {
-    let library = Library::open(&settings.images).map_err(|error| error.to_string())?;
+    let library = Library::open(&settings.images, plan).map_err(|error| error.to_string())?;
     let files = Files::new(settings.root.as_deref(), &library);
     let describe = |name: &str| library.describe(name).unwrap_or_default();
     check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name))

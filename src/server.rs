@@ -173,7 +173,7 @@ fn open(
         windowsize_max: settings.windowsize_max,
         single_port: settings.single_port,
     };
-    let library = Library::open(&settings.images).map_err(Error::Image)?;
+    let library = Library::open(&settings.images, plan).map_err(Error::Image)?;
     let mut drivers = Vec::with_capacity(shards);
     let snapshots = Arc::new(Snapshots::new());
     for sockets in Sockets::open(listen, plan.networks(), shards)? {

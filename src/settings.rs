@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::boot::image::Origin;
+use crate::boot::image::ImageSource;
 use crate::limits::{BLKSIZE_MAX, WINDOWSIZE_MAX};
 
 /// Settings of `serve`, checked
@@ -12,7 +12,7 @@ pub struct Settings {
     /// The directory that TFTP and HTTP serve; `None`: images only
     pub root: Option<PathBuf>,
     /// What they serve below `/images/NAME`
-    pub images: Vec<(String, Origin)>,
+    pub images: Vec<ImageSource>,
     /// Where the leases are kept
     pub state_dir: PathBuf,
     /// The only address that TFTP, HTTP and the boot server listen on; `None`: all of them

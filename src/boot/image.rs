@@ -14,6 +14,28 @@ pub enum Origin {
     Directory(PathBuf),
 }
 
+/// An image as the configuration describes it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSource {
+    /// Its part of the path
+    pub name: String,
+    /// Where its files are
+    pub origin: Origin,
+    /// What it boots, in place of what is found in it: a path in the image
+    pub kernel: Option<String>,
+    /// Paths in the image; they go with `kernel`
+    pub initrds: Vec<String>,
+    /// What the kernel is told, in place of what its distribution wants
+    pub args: Option<String>,
+}
+
+impl ImageSource {
+    /// An image of which no more is said
+    pub fn new(name: impl Into<String>, origin: Origin) -> Self {
+        Self { name: name.into(), origin, kernel: None, initrds: Vec::new(), args: None }
+    }
+}
+
 impl Origin {
     /// The file or the directory
     pub fn path(&self) -> &Path {

@@ -5,7 +5,9 @@
 
 pub mod arch;
 pub mod client;
+pub mod distribution;
 pub mod firmware;
 pub mod image;
 pub mod lease;
 pub mod plan;
+pub mod script;

@@ -5,6 +5,7 @@ mod warnings;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::boot::image::ImageSource;
 use crate::boot::plan::{LoaderName, Mode, Network, Piece, Plan, Subnet};
 use crate::config::LEASE_INFINITE;
 use crate::explain::request::{Machine, Stage};
@@ -46,7 +47,7 @@ pub fn report(
         None => "images".to_owned(),
     };
     let _ = writeln!(out, "{served}: by TFTP (port {tftp}) and HTTP (port {})", plan.http_port());
-    for (name, origin) in &settings.images {
+    for ImageSource { name, origin, .. } in &settings.images {
         let _ = writeln!(out, "  /images/{name}/: {}, {}", origin.path().display(), describe(name));
     }
     let mut warnings = warnings::of_plan(plan, config, &exists);

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::net::Ipv4Addr;
 
 use super::errors::{At, Errors, Place};
-use super::model::{File, Item, ItemWhat, Machine, Menu, Model, Rule};
+use super::model::{File, Image, Item, ItemWhat, Machine, Menu, Model, Rule};
 use super::networks::Networks;
 use super::values::mode_name;
 use crate::boot::plan::{self, Boots, Match, Mode, Plan, Reason, well_known};
@@ -19,12 +19,14 @@ const OWN_TYPES: u16 = 0x8000;
 /// What option 43 holds; it is never split (EDK2 joins no parts)
 const OPTION_MAX: usize = 255;
 
-/// The plan and the settings, unless anything is wrong; `problems` are what the system
+/// The plan and the settings, unless anything is wrong; `boots_images`: there is a
+/// menu of images for iPXE; `problems` are what the system
 /// says of the root and of the images
 pub(super) fn compile(
     model: &Model,
     interfaces: &[Interface],
     exists: impl Fn(&str) -> bool,
+    boots_images: bool,
     problems: Vec<(Place, String)>,
     mut errors: Errors,
 ) -> Result<(Plan, Settings), Errors> {
@@ -55,6 +57,9 @@ pub(super) fn compile(
     let menus = model.menus.iter().map(|one| menu(one, &mut errors)).collect();
     let mut rules = rules(&model.rules, &errors);
     if rules.iter().all(|rule| rule.boots == Boots::Unsaid) {
+        if boots_images && !exists(well_known::IPXE_SCRIPT) {
+            rules.push(well_known::image_menu());
+        }
         rules.extend(well_known::rules(exists));
     }
     match settings {
@@ -92,7 +97,7 @@ fn settings(model: &Model, interfaces: &[Interface], errors: &mut Errors) -> Opt
     }
     Some(Settings {
         root: usual.root,
-        images: model.images.iter().map(|one| (one.name.value.clone(), one.origin.value.clone())).collect(),
+        images: model.images.iter().map(Image::source).collect(),
         state_dir: or(&model.state_dir, usual.state_dir),
         listen: model.listen.map(|at| at.value).filter(|address| !address.is_unspecified()),
         http_port: or(&model.http_port, usual.http_port),

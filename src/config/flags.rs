@@ -33,7 +33,8 @@ pub(super) fn override_setup(model: &mut Model, setup: &Setup, errors: &mut Erro
         let place = Place::Flag("--iso");
         if errors.keep(place, values::image_name(&name)).is_some() {
             let origin = At::new(Origin::Iso(iso.clone()), place);
-            model.images.push(Image { name: At::new(name, place), origin });
+            let name = At::new(name, place);
+            model.images.push(Image { name, origin, kernel: None, initrds: Vec::new(), args: None });
         }
     }
 }

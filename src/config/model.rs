@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::errors::{At, Place};
 use crate::boot::client::Uuid;
-use crate::boot::image::Origin;
+use crate::boot::image::{ImageSource, Origin};
 use crate::boot::plan::{BootFile, Cidr, Match, Mode, Range};
 use crate::settings::{Io, LogFormat};
 use crate::time::Duration;
@@ -37,6 +37,22 @@ pub(super) struct Model {
 pub(super) struct Image {
     pub(super) name: At<String>,
     pub(super) origin: At<Origin>,
+    pub(super) kernel: Option<At<String>>,
+    pub(super) initrds: Vec<At<String>>,
+    pub(super) args: Option<At<String>>,
+}
+
+impl Image {
+    pub(super) fn source(&self) -> ImageSource {
+        let text = |at: &At<String>| at.value.clone();
+        ImageSource {
+            name: self.name.value.clone(),
+            origin: self.origin.value.clone(),
+            kernel: self.kernel.as_ref().map(text),
+            initrds: self.initrds.iter().map(text).collect(),
+            args: self.args.as_ref().map(text),
+        }
+    }
 }
 
 /// `[[network]]`

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::errors::Errors;
+use super::errors::{At, Errors};
 use super::{compile, flags, text};
 use crate::args::{Process, Setup};
 use crate::boot::image::{Form, Images};
@@ -71,11 +71,18 @@ impl Source {
         }
         let mut library = Library::default();
         for image in &model.images {
-            let added = library.add(&image.name.value, &image.origin.value);
-            problems.extend(added.err().map(|error| (image.origin.place, error.to_string())));
+            if let Err(error) = library.add(&image.source()) {
+                problems.push((image.origin.place, error.to_string()));
+                continue;
+            }
+            let files = Files::new(None, &library);
+            let missing =
+                |path: &&At<String>| !files.exists(&format!("images/{}/{}", image.name.value, path.value));
+            let paths = image.kernel.iter().chain(&image.initrds).filter(missing);
+            problems.extend(paths.map(|path| (path.place, format!("{} is not in the image", path.value))));
         }
         let files = Files::new(model.root.as_ref().map(|at| &*at.value), &library);
-        compile::compile(&model, interfaces, |name| files.exists(name), problems, errors)
+        compile::compile(&model, interfaces, |name| files.exists(name), library.boots(), problems, errors)
     }
 }
 

@@ -9,7 +9,7 @@ use super::errors::Errors;
 use super::testing::{EXAMPLE, interfaces, load};
 use super::{compile, flags};
 use crate::args::{Command, CommandLine};
-use crate::boot::image::Origin;
+use crate::boot::image::{ImageSource, Origin};
 use crate::boot::plan::{Boots, Cidr, Mode, Plan, Reason};
 use crate::settings::{Io, LogFormat, Settings};
 
@@ -21,7 +21,7 @@ fn load_flags(line: &str) -> Result<(Plan, Settings), Errors> {
     let mut model = flags::read(&serve.setup, &interfaces(), &mut errors);
     flags::override_setup(&mut model, &serve.setup, &mut errors);
     flags::override_process(&mut model, &serve.process, &mut errors);
-    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", Vec::new(), errors)
+    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", false, Vec::new(), errors)
 }
 
 /// A configuration that serves eth0 as `network` says, and then `rest`
@@ -42,7 +42,7 @@ fn wrong(config: &str) -> String {
 fn the_example_of_the_manual() {
     let (plan, settings) = load(EXAMPLE).unwrap();
     let iso = PathBuf::from("/isos/CentOS-7-x86_64-Minimal-1511.iso");
-    let images = vec![("centos7".to_owned(), Origin::Iso(iso))];
+    let images = vec![ImageSource::new("centos7", Origin::Iso(iso))];
     assert_eq!(settings, Settings { images, ..Settings::new(PathBuf::from("/data/pxe")) });
     let [network] = plan.networks() else { panic!("{plan:?}") };
     assert_eq!((network.mode, network.address), (Mode::Full, Ipv4Addr::new(192, 168, 99, 1)));
@@ -456,16 +456,22 @@ proptest::proptest! {
 fn images_by_file_and_by_flag() {
     let (_, settings) =
         load_flags("reveille serve --interface eth0 --proxy --iso /isos/a_b-1.iso --iso x/Ü(2).iso").unwrap();
-    let iso = |name: &str, path: &str| (name.to_owned(), Origin::Iso(PathBuf::from(path)));
+    let iso = |name: &str, path: &str| ImageSource::new(name, Origin::Iso(PathBuf::from(path)));
     assert_eq!(settings.images, [iso("a_b-1", "/isos/a_b-1.iso"), iso("--2-", "x/Ü(2).iso")]);
     assert_eq!(settings.root, None, "images are enough");
     let (_, settings) = load(&pool("[image.a]\ndir = \"/srv/a\"\n[image.\"b.1\"]\niso = \"b\"")).unwrap();
-    assert_eq!(settings.images[0], ("a".to_owned(), Origin::Directory(PathBuf::from("/srv/a"))));
+    assert_eq!(settings.images[0], ImageSource::new("a", Origin::Directory(PathBuf::from("/srv/a"))));
+    let said = "[image.a]\niso = \"a\"\nkernel = \"/k\"\ninitrd = [\"i\", \"j\"]\nargs = \"ks={url}/ks\"";
+    let image = &load(&pool(said)).unwrap().1.images[0];
+    assert_eq!((image.kernel.as_deref(), image.initrds.len()), (Some("k"), 2));
+    assert_eq!(image.args.as_deref(), Some("ks={url}/ks"));
     for (text, message) in [
         ("[image.a]", "an image needs iso = "),
         ("[image.\"a b\"]\niso = \"a\"", "`a b` is no name for an image"),
         ("[image]\na = 1", "write [image.NAME], not a number"),
-        ("[image.a]\nkernel = \"k\"\niso = \"a\"", "unknown key `kernel`: [image.NAME] takes iso, dir"),
+        ("[image.a]\nisos = \"a\"", "unknown key `isos`: write `iso`"),
+        ("[image.a]\niso = \"a\"\ninitrd = \"i\"", "an initrd goes with its kernel"),
+        ("[image.a]\niso = \"a\"\nargs = \"{urk}\"", "unknown word {urk}"),
     ] {
         let said = wrong(&pool(text));
         assert!(said.contains(message), "{said}");

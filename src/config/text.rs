@@ -9,6 +9,7 @@ use super::table::Table;
 use super::values;
 use crate::boot::image::Origin;
 use crate::boot::plan::{BootFile, Match};
+use crate::boot::script;
 use crate::limits::{BLKSIZE_MAX, BLKSIZE_MIN, WINDOWSIZE_MAX};
 use crate::settings::{Io, LogFormat};
 
@@ -74,6 +75,12 @@ fn words(text: &str) -> Result<String, String> {
 fn image(name: At<String>, mut table: Table<'_>, errors: &mut Errors) -> Option<Image> {
     let iso = table.string("iso", errors, |text| path(text).map(Origin::Iso));
     let dir = table.string("dir", errors, |text| path(text).map(Origin::Directory));
+    let kernel = table.string("kernel", errors, values::image_path);
+    let mut initrds = table.strings("initrd", errors, values::image_path);
+    let args = table.string("args", errors, |text| script::check_args(text).map(|()| text.to_owned()));
+    if kernel.is_none() && !table.found("kernel") && !initrds.is_empty() {
+        errors.push(initrds.swap_remove(0).place, "an initrd goes with its kernel: write kernel = \"…\"");
+    }
     table.finish(errors);
     let named = errors.keep(name.place, values::image_name(&name.value));
     let origin = match (iso, dir) {
@@ -91,7 +98,7 @@ fn image(name: At<String>, mut table: Table<'_>, errors: &mut Errors) -> Option<
         }
         (iso, dir) => iso.or(dir),
     };
-    named.zip(origin).map(|(_, origin)| Image { name, origin })
+    named.zip(origin).map(|((), origin)| Image { name, origin, kernel, initrds, args })
 }
 
 fn network(mut table: Table<'_>, errors: &mut Errors) -> Option<Network> {

@@ -186,6 +186,19 @@ pub(super) fn hex(text: &str) -> Parsed<Vec<u8>> {
         .ok_or_else(|| format!("`{text}` is not hex: write pairs of digits, as in \"01:a2:ff\""))
 }
 
+/// A path in an image, which stands in scripts as it is
+pub(super) fn image_path(text: &str) -> Result<String, String> {
+    let path = text.trim_start_matches('/');
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+".contains(&byte);
+    if path.is_empty() || !path.bytes().all(fits) {
+        return Err(format!(
+            "`{}` is no path in an image: write one like \"casper/vmlinuz\"",
+            text.escape_debug()
+        ));
+    }
+    Ok(path.to_owned())
+}
+
 /// The name of an image: a part of a path that needs no escape in a URL, a menu or a command line
 pub(super) fn image_name(text: &str) -> Result<(), String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

@@ -2,24 +2,41 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disc::{Disc, Drive, Unserved};
 use super::root::{Root, Version};
-use crate::boot::image::Origin;
+use super::tree::Tree;
+use crate::boot::distribution::{self, Bootable, Files};
+use crate::boot::image::{Form, Image, ImageSource, Images, Origin};
+use crate::boot::plan::Plan;
+use crate::boot::script::{self, Entry, Server};
 
 /// The folder that images appear in
 pub(super) const FOLDER: &[u8] = b"images";
 
-/// Images by name, opened once and shared by the shards
+/// Debian's package of iPXE
+const LOADERS: &str = "/usr/lib/ipxe";
+/// The longest text that is read to find out what an image boots
+const TEXT_MAX: u64 = 64 << 10;
+
+/// Images by name, opened once and shared by the shards, and the scripts that boot them
 #[derive(Debug, Default)]
 pub struct Library {
-    shelves: Vec<(String, Shelf)>,
+    shelves: Vec<Shelf>,
+    scripts: Arc<Vec<(String, String)>>,
 }
 
 #[derive(Debug)]
-enum Shelf {
+struct Shelf {
+    name: String,
+    place: ShelfPlace,
+    bootable: Option<Bootable>,
+}
+
+#[derive(Clone, Debug)]
+enum ShelfPlace {
     Iso(Arc<Drive>),
     Directory(PathBuf),
 }
@@ -45,57 +62,149 @@ impl fmt::Display for LibraryError {
 impl std::error::Error for LibraryError {}
 
 impl Library {
+    /// Opens all images, and writes the scripts that boot them for the clients of a plan
+    ///
+    /// # Errors
+    /// Why the first that cannot be served cannot
+    pub fn open(images: &[ImageSource], plan: &Plan) -> Result<Self, LibraryError> {
+        let mut library = Self::default();
+        images.iter().try_for_each(|image| library.add(image))?;
+        let entries: Vec<_> = library
+            .shelves
+            .iter()
+            .filter_map(|shelf| Some(Entry { name: shelf.name.clone(), bootable: shelf.bootable.clone()? }))
+            .collect();
+        let mut scripts = Vec::new();
+        for network in plan.networks().iter().filter(|_| !entries.is_empty()) {
+            let address = network.address;
+            let server = Server { address, http_port: plan.http_port() };
+            scripts.push((script::menu_path(address), script::menu(&entries, server)));
+            for entry in &entries {
+                scripts.push((script::entry_path(address, &entry.name), script::entry(entry, server)));
+            }
+        }
+        library.scripts = Arc::new(scripts);
+        Ok(library)
+    }
+
     /// Opens an image, in place of another one of that name
     ///
     /// # Errors
     /// Why it cannot be served
-    pub fn add(&mut self, name: &str, origin: &Origin) -> Result<(), LibraryError> {
-        let shelf = match origin {
-            Origin::Iso(path) => Shelf::Iso(Arc::new(Drive::open(path).map_err(LibraryError::Iso)?)),
+    pub fn add(&mut self, image: &ImageSource) -> Result<(), LibraryError> {
+        let place = match &image.origin {
+            Origin::Iso(path) => ShelfPlace::Iso(Arc::new(Drive::open(path).map_err(LibraryError::Iso)?)),
             Origin::Directory(path) => {
                 Root::open(path).map_err(LibraryError::Directory)?;
-                Shelf::Directory(path.clone())
+                ShelfPlace::Directory(path.clone())
             }
         };
-        self.shelves.retain(|(known, _)| known != name);
-        self.shelves.push((name.to_owned(), shelf));
+        let shelf = Shelf { name: image.name.clone(), place, bootable: None };
+        let alone = Self { shelves: vec![shelf], ..Self::default() };
+        let bootable = alone.found(image);
+        self.shelves.retain(|known| known.name != image.name);
+        self.shelves
+            .extend(alone.shelves.into_iter().map(|shelf| Shelf { bootable: bootable.clone(), ..shelf }));
         Ok(())
     }
 
-    /// Opens all of them
-    ///
-    /// # Errors
-    /// Why the first that cannot be served cannot
-    pub fn open(images: &[(String, Origin)]) -> Result<Self, LibraryError> {
-        let mut library = Self::default();
-        images.iter().try_for_each(|(name, origin)| library.add(name, origin))?;
-        Ok(library)
+    /// What its only image boots, as the operator says or as its files tell
+    fn found(&self, image: &ImageSource) -> Option<Bootable> {
+        let tree = Tree::with_images(None, self).ok()?;
+        let mut inside = Inside { tree, prefix: format!("images/{}/", image.name) };
+        let mut bootable = match &image.kernel {
+            Some(kernel) => Bootable {
+                system: "as configured",
+                kernel: kernel.clone(),
+                initrds: image.initrds.clone(),
+                args: String::new(),
+                caveat: None,
+            },
+            None => distribution::find(&mut inside)?,
+        };
+        if let Some(args) = &image.args {
+            bootable.args.clone_from(args);
+        }
+        Some(bootable)
     }
 
-    /// What is worth saying of an image: how many files it has, and how many of them cannot be served
+    /// Whether any image boots, so that there is a menu
+    pub fn boots(&self) -> bool {
+        self.shelves.iter().any(|shelf| shelf.bootable.is_some())
+    }
+
+    /// What is worth saying of an image: what it holds, and what it boots
     pub fn describe(&self, name: &str) -> Option<String> {
-        let (_, shelf) = self.shelves.iter().find(|(known, _)| known == name)?;
-        let Shelf::Iso(drive) = shelf else { return Some("a directory".to_owned()) };
-        let disc = drive.disc(&mut None).ok()?;
-        let (entries, compressed) = (disc.index.len(), disc.index.compressed());
-        Some(match compressed {
-            0 => format!("{entries} files and folders"),
-            _ => format!(
-                "{entries} files and folders; {compressed} of them are compressed (zisofs) and cannot be served"
-            ),
-        })
+        let shelf = self.shelves.iter().find(|known| known.name == name)?;
+        let holds = match &shelf.place {
+            ShelfPlace::Directory(_) => "a directory".to_owned(),
+            ShelfPlace::Iso(drive) => {
+                let disc = drive.disc(&mut None).ok()?;
+                let compressed = match disc.index.compressed() {
+                    0 => String::new(),
+                    count => format!(" ({count} of them compressed by zisofs, and not served)"),
+                };
+                format!("{} files and folders{compressed}", disc.index.len())
+            }
+        };
+        let boots = shelf.bootable.as_ref().map_or_else(
+            || "nothing known to boot".to_owned(),
+            |Bootable { system, kernel, initrds, args, caveat }| {
+                let caveat = caveat.map(|caveat| format!("; {caveat}")).unwrap_or_default();
+                format!("boots {system}: {kernel} {} `{args}`{caveat}", initrds.join(" "))
+            },
+        );
+        Some(format!("{holds}, {boots}"))
+    }
+
+    /// What a path is that was written for iPXE
+    pub(super) fn scripts(&self) -> Arc<Vec<(String, String)>> {
+        Arc::clone(&self.scripts)
+    }
+
+    /// Loaders that the system has, for a root that has none
+    pub(super) fn loaders(&self) -> Option<Root> {
+        self.boots().then(|| Root::open(Path::new(LOADERS)).ok()).flatten()
     }
 
     /// A shard's own way to the images
     pub(super) fn mounts(&self) -> io::Result<Vec<Mount>> {
-        let mount = |(name, shelf): &(String, Shelf)| {
-            let place = match shelf {
-                Shelf::Iso(drive) => Place::Iso { drive: Arc::clone(drive), known: None },
-                Shelf::Directory(path) => Place::Directory(Root::open(path)?),
+        let mount = |shelf: &Shelf| {
+            let place = match &shelf.place {
+                ShelfPlace::Iso(drive) => Place::Iso { drive: Arc::clone(drive), known: None },
+                ShelfPlace::Directory(path) => Place::Directory(Root::open(path)?),
             };
-            Ok(Mount { name: name.clone(), place })
+            Ok(Mount { name: shelf.name.clone(), place })
         };
         self.shelves.iter().map(mount).collect()
+    }
+}
+
+/// The files of one image
+struct Inside {
+    tree: Tree,
+    prefix: String,
+}
+
+impl Inside {
+    fn open(&mut self, path: &str) -> Option<Image> {
+        self.tree.open(format!("{}{path}", self.prefix).as_bytes(), Form::Octet).ok()
+    }
+}
+
+impl Files for Inside {
+    fn exists(&mut self, path: &str) -> bool {
+        let image = self.open(path);
+        image.map(|image| self.tree.close(image.id)).is_some()
+    }
+
+    fn text(&mut self, path: &str) -> Option<String> {
+        let image = self.open(path)?;
+        let mut bytes = vec![0; usize::try_from(image.size.min(TEXT_MAX)).ok()?];
+        let read = self.tree.read_at(image.id, 0, &mut bytes);
+        self.tree.close(image.id);
+        bytes.truncate(read.ok()?);
+        String::from_utf8(bytes).ok()
     }
 }
 
@@ -132,6 +241,8 @@ pub(super) enum Within {
     Folder,
     /// An image, by its place in the list, and where the path goes on below it
     Mount { number: usize, rest: usize },
+    /// An ISO image as a whole, as `NAME.iso`
+    Whole { number: usize },
 }
 
 /// Where `plain` leads. An image stands before a folder of the root that has its name.
@@ -142,13 +253,14 @@ pub(super) fn within(mounts: &[Mount], plain: &[u8]) -> Within {
     }
     let Some(below) = below.strip_prefix(b"/") else { return Within::Root };
     let end = below.iter().position(|&byte| byte == b'/').unwrap_or(below.len());
-    match mounts.iter().position(|mount| mount.name.as_bytes() == &below[..end]) {
-        Some(number) => {
-            let rest = plain.len() - below.len() + (end + 1).min(below.len());
-            Within::Mount { number, rest }
-        }
-        None => Within::Root,
+    if let Some(number) = mounts.iter().position(|mount| mount.name.as_bytes() == &below[..end]) {
+        let rest = plain.len() - below.len() + (end + 1).min(below.len());
+        return Within::Mount { number, rest };
     }
+    let is_whole = |mount: &Mount| {
+        matches!(mount.place, Place::Iso { .. }) && below.strip_suffix(b".iso") == Some(mount.name.as_bytes())
+    };
+    mounts.iter().position(is_whole).map_or(Within::Root, |number| Within::Whole { number })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{env, process};
 
 use super::iso::testing::{ROOT, dots, image, record};
 use super::{Library, Tree};
-use crate::boot::image::{Form, Images, Miss, Origin};
+use crate::boot::image::{Form, ImageSource, Images, Miss, Origin};
 
 struct Scratch(PathBuf);
 
@@ -24,8 +24,8 @@ impl Scratch {
 
     fn library(&self) -> Library {
         let mut library = Library::default();
-        library.add("disc", &Origin::Iso(self.0.join("disc.iso"))).unwrap();
-        library.add("folder", &Origin::Directory(self.0.join("folder"))).unwrap();
+        library.add(&ImageSource::new("disc", Origin::Iso(self.0.join("disc.iso")))).unwrap();
+        library.add(&ImageSource::new("folder", Origin::Directory(self.0.join("folder")))).unwrap();
         library
     }
 
@@ -178,7 +178,7 @@ fn an_image_that_cannot_be_served_says_why() {
     let scratch = Scratch::new("why");
     let mut library = Library::default();
     let path = scratch.0.join("root/images/own/file");
-    let error = library.add("x", &Origin::Iso(path.clone())).unwrap_err();
+    let error = library.add(&ImageSource::new("x", Origin::Iso(path.clone()))).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: it is not an ISO 9660 image", path.display()));
-    assert!(library.add("x", &Origin::Directory(path)).is_err());
+    assert!(library.add(&ImageSource::new("x", Origin::Directory(path))).is_err());
 }

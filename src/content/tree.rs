@@ -34,6 +34,10 @@ pub struct Tree {
     /// `None`: only images are served
     root: Option<Root>,
     mounts: Vec<Mount>,
+    /// Generated texts by their paths; a file of the root goes before
+    scripts: Arc<Vec<(String, String)>>,
+    /// Loaders that the system has; those in the root go before
+    loaders: Option<Root>,
     table: Table,
     snapshots: Arc<Snapshots>,
     /// The name in hand: a byte for the form, the plain path, a NUL
@@ -66,8 +70,9 @@ impl Tree {
     /// As [`Tree::open`]
     pub fn with_images(root: Option<&Path>, library: &Library) -> io::Result<Self> {
         let (root, mounts) = (root.map(Root::open).transpose()?, library.mounts()?);
+        let (scripts, loaders) = (library.scripts(), library.loaders());
         let snapshots = Arc::new(Snapshots::new());
-        Ok(Self { root, mounts, table: Table::default(), snapshots, key: Vec::new() })
+        Ok(Self { root, mounts, scripts, loaders, table: Table::default(), snapshots, key: Vec::new() })
     }
 
     /// Keeps hot files where other trees find them
@@ -245,6 +250,7 @@ impl Tree {
                 Place::Directory(root) => (root, rest),
                 Place::Iso { .. } => return None,
             },
+            Within::Whole { .. } => return None,
         };
         match CStr::from_bytes_with_nul(&self.key[1 + from..]) {
             Ok(path) if !path.is_empty() => Some((root, path)),
@@ -254,7 +260,11 @@ impl Tree {
 
     /// The ISO image that the path in hand lies in, as it is now, and where the path goes on there
     fn on_disc(&mut self) -> Result<Option<(Arc<Disc>, usize)>, Miss> {
-        let Within::Mount { number, rest } = self.within() else { return Ok(None) };
+        let (number, rest) = match self.within() {
+            Within::Mount { number, rest } => (number, rest),
+            Within::Whole { number } => (number, 0),
+            Within::Root | Within::Folder => return Ok(None),
+        };
         match &mut self.mounts[number].place {
             Place::Iso { drive, known } => drive.disc(known).map(|disc| Some((disc, 1 + rest))),
             Place::Directory(_) => Ok(None),
@@ -266,8 +276,10 @@ impl Tree {
         let (id, entry) = self.table.find(&self.key)?;
         let version = entry.source.seen()?.version;
         let now = match (self.on_disk(), self.within()) {
-            (Some((root, path)), _) => root.peek(path),
-            (None, Within::Mount { number, .. }) => self.mounts[number].version(),
+            (Some((root, path)), _) => {
+                root.peek(path).or_else(|| self.loaders.as_ref().filter(|_| self.is_top())?.peek(path))
+            }
+            (None, Within::Mount { number, .. } | Within::Whole { number }) => self.mounts[number].version(),
             (None, _) => None,
         };
         if now == Some(version) {
@@ -280,18 +292,50 @@ impl Tree {
     /// Opens what is in hand: the bytes as they lie, how many there are, and the date
     fn open_source(&mut self) -> Result<(Source, u64, u64), Miss> {
         if let Some((disc, from)) = self.on_disc()? {
+            if let Within::Whole { .. } = self.within() {
+                let version = disc.seen.version;
+                let whole = Extent { offset: 0, len: version.size };
+                let source = Source::Disc(Arc::clone(&disc), disc.seen, Box::new([whole]));
+                return Ok((source, version.size, version.modified_s()));
+            }
             return open_on(&disc, &self.key[from..self.key.len() - 1]);
         }
-        let (file, seen) = self.open_file()?;
+        let (file, seen) = match self.open_file() {
+            Err(Miss::NotFound) => return self.open_script(),
+            opened => opened?,
+        };
         let (size, modified_s) = (seen.version.size, seen.version.modified_s());
         Ok((Source::File(file, seen), size, modified_s))
     }
 
+    /// The generated text in hand
+    fn open_script(&self) -> Result<(Source, u64, u64), Miss> {
+        let found = self.scripts.iter().find(|(path, _)| path.as_bytes() == self.plain());
+        let (_, text) = found.ok_or(Miss::NotFound)?;
+        Ok((Source::Generated(text.as_bytes().into()), text.len() as u64, 0))
+    }
+
+    /// Whether the path in hand is a name at the top of the root
+    fn is_top(&self) -> bool {
+        !self.plain().contains(&b'/')
+    }
+
     /// Opens the file in hand; where the process has no descriptor left, those of idle files make room
     fn open_file(&mut self) -> Result<(File, Seen), Miss> {
-        let open = |tree: &Self| match tree.on_disk() {
-            Some((root, path)) => root.open_file(path),
-            None => Err(Miss::NotFound),
+        let open = |tree: &Self| {
+            let own = match tree.on_disk() {
+                Some((root, path)) => root.open_file(path),
+                None => Err(Miss::NotFound),
+            };
+            match &tree.loaders {
+                Some(loaders)
+                    if matches!(own, Err(Miss::NotFound)) && tree.is_top() && !tree.plain().is_empty() =>
+                {
+                    let path = CStr::from_bytes_with_nul(&tree.key[1..]).map_err(|_| Miss::NotFound)?;
+                    loaders.open_file(path)
+                }
+                _ => own,
+            }
         };
         match open(self) {
             Err(Miss::Busy) => {
@@ -309,7 +353,7 @@ impl Tree {
         match self.within() {
             Within::Folder => true,
             Within::Root => self.plain().is_empty(),
-            Within::Mount { .. } => false,
+            Within::Mount { .. } | Within::Whole { .. } => false,
         }
     }
 
@@ -325,6 +369,11 @@ impl Tree {
         let size = usize::try_from(size).ok().filter(|&size| size <= NETASCII_MAX);
         let mut bytes = vec![0; size.ok_or(Miss::Busy)?];
         let (seen, holds) = match &source {
+            Source::Generated(text) => {
+                let bytes = netascii::converted(text, NETASCII_MAX).ok_or(Miss::Busy)?;
+                let image = self.image_of(&source, bytes.len() as u64, modified_s);
+                return self.table.insert(Some(&self.key), image, Source::Generated(bytes.into()));
+            }
             Source::File(file, seen) => {
                 let mut seen = *seen;
                 file.read_exact_at(&mut bytes, 0).map_err(|_| Miss::Unreadable)?;
@@ -335,7 +384,7 @@ impl Tree {
                 read_pieces(&disc.file, extents, 0, &mut bytes).map_err(|_| Miss::Unreadable)?;
                 (seen, seen.is_held_by(&disc.file))
             }
-            Source::Converted(..) | Source::Generated(_) => return Err(Miss::Unreadable),
+            Source::Converted(..) => return Err(Miss::Unreadable),
         };
         if !holds {
             return Err(Miss::Busy);
@@ -349,6 +398,7 @@ impl Tree {
     fn image_of(&self, source: &Source, size: u64, modified_s: u64) -> Image {
         let version = match source {
             Source::Disc(_, seen, extents) => hash(&(seen.version, extents)),
+            Source::Generated(text) => hash(text),
             _ => source.seen().map_or(0, |seen| hash(&seen.version)),
         };
         Image { id: ImageId(0), size, modified_s, version, media_type: media::type_of(self.plain()) }
@@ -356,6 +406,9 @@ impl Tree {
 
     /// What the directory in hand shows
     fn listed(&mut self) -> Result<Listed, Miss> {
+        if let Within::Whole { .. } = self.within() {
+            return Err(Miss::NotFound);
+        }
         if let Some((disc, from)) = self.on_disc()? {
             let path = &self.key[from..self.key.len() - 1];
             return Listed::of_disc(&disc, path).ok_or(Miss::NotFound);
@@ -373,7 +426,7 @@ impl Tree {
         match self.within() {
             Within::Folder => listed.add_mounts(&self.mounts),
             Within::Root if self.plain().is_empty() && !self.mounts.is_empty() => listed.add_folder(FOLDER),
-            Within::Root | Within::Mount { .. } => {}
+            Within::Root | Within::Mount { .. } | Within::Whole { .. } => {}
         }
         Ok(listed)
     }

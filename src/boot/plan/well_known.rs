@@ -68,6 +68,15 @@ pub fn rules(exists: impl Fn(&str) -> bool) -> Vec<Rule> {
     rules
 }
 
+/// The rule that gives iPXE the menu of the images, by the address that it finds this server at
+pub fn image_menu() -> Rule {
+    let pieces =
+        vec![Piece::Literal("images/".to_owned()), Piece::Server, Piece::Literal(".ipxe".to_owned())];
+    let boots = Boots::File(BootFile { pieces, server: None });
+    let matches = vec![Match::Loader(vec![LoaderName::Ipxe])];
+    Rule { matches, boots, mode: None, reason: Reason::WellKnown }
+}
+
 fn rule(matches: Vec<Match>, name: &str) -> Rule {
     let boot = BootFile { pieces: vec![Piece::Literal(name.to_owned())], server: None };
     Rule { matches, boots: Boots::File(boot), mode: None, reason: Reason::WellKnown }

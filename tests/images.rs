@@ -1,0 +1,68 @@
+//! Images out of ISO files by a running server: what a machine fetches when only `--iso` was said.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use support::{Folder, Net, SERVER, Server, has, run, skip};
+
+/// An installation image in the layout of the RHEL family, and its files' bytes
+fn image(folder: &Folder) -> Option<(Vec<u8>, Vec<u8>)> {
+    for program in ["xorriso", "curl", "tftp"] {
+        if !has(program) {
+            skip(&format!("{program} is not installed"));
+            return None;
+        }
+    }
+    let tree = folder.0.join("tree");
+    fs::create_dir_all(tree.join("images/pxeboot")).expect("a folder");
+    let kernel = folder.file("tree/images/pxeboot/vmlinuz", 3 * 1024 * 1024 + 17);
+    let initrd = folder.file("tree/images/pxeboot/initrd.img", 1024 * 1024 + 1);
+    folder.put(
+        "tree/.treeinfo",
+        b"[images-x86_64]\nkernel = images/pxeboot/vmlinuz\ninitrd = images/pxeboot/initrd.img\n",
+    );
+    let iso = folder.0.join("centos-7.iso");
+    let made =
+        run(Command::new("xorriso").args(["-as", "mkisofs", "-quiet", "-R", "-o"]).arg(&iso).arg(&tree));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Some((kernel, initrd))
+}
+
+fn fetch(net: &Net, line: &str) -> Vec<u8> {
+    let output = net.client_shell(line);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[test]
+fn an_iso_named_on_the_command_line_boots() {
+    let folder = Folder::new("images");
+    let Some((kernel, initrd)) = image(&folder) else { return };
+    let Some(net) = Net::new() else { return };
+    let iso = folder.0.join("centos-7.iso");
+    let empty = Folder::new("images-root");
+    let _server = Server::start(&net, &empty, &["--proxy", "--iso", &iso.display().to_string()]);
+
+    let script = String::from_utf8(fetch(&net, &format!("curl -sf http://{SERVER}/images/{SERVER}.ipxe")));
+    let script = script.expect("text");
+    let url = format!("http://{SERVER}/images/centos-7");
+    let expected =
+        format!("kernel {url}/images/pxeboot/vmlinuz initrd=initrd.img inst.repo={url} ip=dhcp ||");
+    assert!(script.starts_with("#!ipxe\n") && script.contains(&expected), "{script}");
+
+    let base = format!("curl -sf {url}/images/pxeboot");
+    assert!(fetch(&net, &format!("{base}/vmlinuz")) == kernel);
+    assert!(fetch(&net, &format!("{base}/VMLINUZ -r 1000000-2000000")) == kernel[1_000_000..=2_000_000]);
+    assert!(fetch(&net, &format!("curl -sf {url}.iso")) == fs::read(&iso).expect("the image"));
+    let listing = String::from_utf8(fetch(&net, &format!("curl -sf {url}/images/pxeboot/"))).expect("text");
+    assert!(listing.contains(">initrd.img</a>"), "{listing}");
+    let out = folder.0.join("initrd").display().to_string();
+    fetch(&net, &format!("tftp -m binary {SERVER} -c get images/centos-7/images/pxeboot/initrd.img {out}"));
+    assert!(fs::read(&out).expect("the file") == initrd);
+    if fs::exists("/usr/lib/ipxe/undionly.kpxe").expect("an answer") {
+        let loader = fetch(&net, &format!("curl -sf http://{SERVER}/undionly.kpxe"));
+        assert!(loader == fs::read("/usr/lib/ipxe/undionly.kpxe").expect("the loader"));
+    }
+}
