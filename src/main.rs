@@ -1,7 +1,7 @@
 //! Arguments → configuration → a command; one error line; exit code.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use reveille::io::clock::Clock;
 use reveille::io::interfaces::interfaces;
 use reveille::proto::tftp;
 use reveille::settings::Settings;
-use reveille::{check, explain, import, replay, server};
+use reveille::{check, explain, import, rack, replay, server};
 
 fn main() -> ExitCode {
     match run(CommandLine::parse().command) {
@@ -49,6 +49,7 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::Import(arguments) => import(&arguments)?,
         Command::Replay(arguments) => print(&replayed(arguments)?)?,
+        Command::Rack(arguments) => print(&rack::command::run(&arguments, io::stderr().is_terminal())?)?,
     }
     Ok(())
 }

@@ -243,10 +243,13 @@ impl Download {
                 "Transfer-Encoding" | "Content-Encoding" => {
                     return Err("an encoded body: firmware takes none");
                 }
-                "Content-Type" if self.profile.wants_efi_type && status == 200 => {
-                    if self.path.ends_with(".efi") && value != "application/efi" {
-                        return Err("an EFI file without EDK2's Content-Type");
-                    }
+                "Content-Type"
+                    if self.profile.wants_efi_type
+                        && status == 200
+                        && self.path.ends_with(".efi")
+                        && value != "application/efi" =>
+                {
+                    return Err("an EFI file without EDK2's Content-Type");
                 }
                 _ => {}
             }

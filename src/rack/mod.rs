@@ -15,6 +15,7 @@
 
 mod bug;
 mod check;
+pub mod command;
 mod dhcp;
 mod firmware;
 mod frames;

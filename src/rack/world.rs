@@ -271,6 +271,11 @@ impl Rack {
         )
     }
 
+    /// Virtual time since the power came
+    pub fn elapsed(&self) -> Duration {
+        self.now.since(DAWN)
+    }
+
     /// Where everybody stands
     pub fn board(&self) -> Board {
         let mut board = Board { elapsed: self.now.since(DAWN), ..Board::default() };
@@ -337,13 +342,13 @@ impl Rack {
                 self.checker.trace(now, 4, i, &frame);
                 self.on_frame_of(i, &frame);
             }
-            Event::Answer(i, frame) => self.to_machine(i, now, &frame),
+            Event::Answer(i, frame) => self.send_to_machine(i, now, &frame),
             Event::Open(stream, from) => {
                 self.host.on_open(now, stream, from);
                 self.after_host();
             }
             Event::Opened(stream) => {
-                self.drive(stream.0, |machine, now, out| machine.on_opened(now, stream.1, out))
+                self.drive(stream.0, |machine, now, out| machine.on_opened(now, stream.1, out));
             }
             Event::Write(stream, bytes) => {
                 self.checker.trace(now, 5, stream.0, &bytes);
@@ -356,7 +361,7 @@ impl Rack {
                 self.after_host();
             }
             Event::Closed(stream) => {
-                self.drive(stream.0, |machine, now, out| machine.on_closed(now, stream.1, out))
+                self.drive(stream.0, |machine, now, out| machine.on_closed(now, stream.1, out));
             }
             Event::Restart => {
                 self.host.restart(&self.setup.site, now);
@@ -457,7 +462,7 @@ impl Rack {
             {
                 let answer =
                     Arp { is_request: false, sender_mac: RELAY_MAC, sender: arp.target, target: arp.sender };
-                self.to_machine(i, now, &answer.emit(arp.sender_mac));
+                self.send_to_machine(i, now, &answer.emit(arp.sender_mac));
             }
             (Some(Heard::Arp(_)), Segment::Relayed) => {}
             (_, Segment::Relayed) => {
@@ -481,7 +486,7 @@ impl Rack {
         self.after_host();
     }
 
-    fn to_machine(&mut self, i: usize, left: Instant, frame: &[u8]) {
+    fn send_to_machine(&mut self, i: usize, left: Instant, frame: &[u8]) {
         let faults = &self.setup.faults;
         let link = &mut self.places[i].link;
         if left < link.blocked_until {
@@ -553,26 +558,26 @@ impl Rack {
             if let Some((mac, frame)) = self.relay.to_client(frame, holder)
                 && let Some(&i) = self.by_mac.get(&mac)
             {
-                self.to_machine(i, left, &frame);
+                self.send_to_machine(i, left, &frame);
             }
             return;
         }
         if !mac.is_multicast() {
             if let Some(&i) = self.by_mac.get(&mac) {
-                self.to_machine(i, left, frame);
+                self.send_to_machine(i, left, frame);
             }
             return;
         }
         match parse(frame) {
             Some(Heard::Arp(arp)) => {
                 if let Some(i) = self.checker.holder(arp.target) {
-                    self.to_machine(i, left, frame);
+                    self.send_to_machine(i, left, frame);
                 }
             }
             Some(Heard::Udp(udp)) => {
                 let whom = addressee(udp.payload).and_then(|(_, mac)| self.by_mac.get(&mac).copied());
                 for i in whom.into_iter().chain(self.bystanders(network)) {
-                    self.to_machine(i, left, frame);
+                    self.send_to_machine(i, left, frame);
                 }
             }
             None => {}

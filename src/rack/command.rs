@@ -1,0 +1,180 @@
+//! `reveille rack`: a rack boots in process, with a board to watch and a report at the end.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::thread;
+
+use super::firmware::Model;
+use super::link::Faults;
+use super::machine::Stage;
+use super::report::Board;
+use super::world::{Rack, Setup};
+use crate::args;
+use crate::time::Duration;
+
+/// The board is drawn again after so much virtual time
+const FRAME: Duration = Duration::from_millis(500);
+/// Where nobody can see it redrawn, a line is printed this often
+const LINE: Duration = Duration::from_secs(10);
+/// What a frame costs in real time, so that the eye can follow
+const PACE: std::time::Duration = std::time::Duration::from_millis(25);
+/// Cells of a bar
+const BAR: usize = 30;
+
+/// Boots the rack that the arguments describe, draws the board on the standard error, and returns the report
+///
+/// # Errors
+/// What an argument should be instead; the report, where a machine did not boot or something was wrong.
+pub fn run(arguments: &args::Rack, is_terminal: bool) -> Result<String, String> {
+    let mut rack = Rack::new(setup(arguments)?);
+    let mut screen = Screen { is_terminal, lines: 0 };
+    let every = if is_terminal { FRAME } else { LINE };
+    let mut next = Duration::ZERO;
+    while rack.step() {
+        if rack.elapsed() >= next {
+            screen.draw(&rack.board());
+            next = rack.elapsed() + every;
+        }
+    }
+    screen.draw(&rack.board());
+    let report = rack.finish();
+    let said = if arguments.json {
+        serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n"
+    } else {
+        report.to_string()
+    };
+    if report.is_clean() { Ok(said) } else { Err(format!("not all is well in this rack\n{said}")) }
+}
+
+fn setup(arguments: &args::Rack) -> Result<Setup, String> {
+    let count = usize::try_from(arguments.machines).map_err(|error| error.to_string())?;
+    let setup = Setup::new(arguments.seed);
+    let mut setup = match arguments.firmware.as_str() {
+        "mix" => setup.mix(count),
+        name => {
+            let model = Model::from_name(name).ok_or_else(|| {
+                let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
+                format!("--firmware {name}: write mix, or one of {}", names.join(", "))
+            })?;
+            setup.of(model, count)
+        }
+    };
+    setup.power_on = power_on(&arguments.power_on)
+        .ok_or_else(|| format!("--power-on {}: write burst, or ramp:60s", arguments.power_on))?;
+    let loss_ppm = per_million(&arguments.loss)
+        .filter(|ppm| *ppm <= 500_000)
+        .ok_or_else(|| format!("--loss {}: write a percentage up to 50%, like 2% or 0.5%", arguments.loss))?;
+    let uplink = rate(&arguments.uplink)
+        .ok_or_else(|| format!("--uplink {}: write bits a second, like 1G or 100M", arguments.uplink))?;
+    setup.faults = Faults {
+        loss_ppm,
+        uplink,
+        blocked: Duration::from_secs(if arguments.spanning_tree { 30 } else { 0 }),
+        rogue: arguments.rogue,
+        ..Faults::default()
+    };
+    Ok(setup)
+}
+
+fn power_on(text: &str) -> Option<Duration> {
+    if text == "burst" {
+        return Some(Duration::ZERO);
+    }
+    let seconds = text.strip_prefix("ramp:")?.strip_suffix('s')?;
+    seconds.parse().ok().filter(|seconds| *seconds <= 3_000).map(Duration::from_secs)
+}
+
+/// `0.5%` in millionths
+fn per_million(text: &str) -> Option<u32> {
+    let (whole, part) = text.strip_suffix('%')?.split_once('.').unwrap_or((text.strip_suffix('%')?, "0"));
+    if part.is_empty() || part.len() > 4 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let part: u32 = format!("{part:0<4}").parse().ok()?;
+    whole.parse::<u32>().ok()?.checked_mul(10_000)?.checked_add(part)
+}
+
+fn rate(text: &str) -> Option<u64> {
+    let (digits, factor) = match text.strip_suffix('G') {
+        Some(digits) => (digits, 1_000_000_000),
+        None => (text.strip_suffix('M')?, 1_000_000),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor).filter(|rate| *rate > 0)
+}
+
+/// Where the board is drawn
+struct Screen {
+    is_terminal: bool,
+    /// Lines of the last board, to be drawn over
+    lines: usize,
+}
+
+impl Screen {
+    fn draw(&mut self, board: &Board) {
+        let text = if self.is_terminal { large(board) } else { line(board) };
+        let mut out = io::stderr().lock();
+        let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
+        // A board that cannot be shown is no reason to stop.
+        let _ = write!(out, "{up}{text}").and_then(|()| out.flush());
+        if self.is_terminal {
+            self.lines = text.lines().count();
+            thread::sleep(PACE);
+        }
+    }
+}
+
+fn count(board: &Board, stage: Stage) -> usize {
+    board.stages.get(&stage).copied().unwrap_or_default()
+}
+
+/// One line: for logs, and for those who pipe it
+fn line(board: &Board) -> String {
+    let mut text = format!("{:>10}", board.elapsed.to_string());
+    for (stage, name) in STAGES {
+        let _ = write!(text, "  {name} {}", count(board, stage));
+    }
+    let _ = writeln!(text, "  {} MB  retries {}", board.bytes / 1_000_000, board.retries);
+    text
+}
+
+const STAGES: [(Stage, &str); 7] = [
+    (Stage::Off, "off"),
+    (Stage::Dhcp, "dhcp"),
+    (Stage::Tftp, "tftp"),
+    (Stage::Http, "http"),
+    (Stage::Resting, "resting"),
+    (Stage::Booted, "booted"),
+    (Stage::Failed, "failed"),
+];
+
+/// A bar a kind of machine, and the stages below
+fn large(board: &Board) -> String {
+    let mut text = String::new();
+    for (model, of) in &board.models {
+        let full = of.booted * BAR / of.machines.max(1);
+        let bar = format!("{}{}", "█".repeat(full), "·".repeat(BAR - full));
+        let _ = writeln!(text, "{:<10} {bar} {:>6}/{}", model.name(), of.booted, of.machines);
+    }
+    text + &line(board)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_people_write_them() {
+        assert_eq!(per_million("2%"), Some(20_000));
+        assert_eq!(per_million("0.5%"), Some(5_000));
+        assert_eq!((per_million("2"), per_million("x%"), per_million("1.%")), (None, None, None));
+        assert_eq!(
+            (rate("1G"), rate("100M"), rate("0G"), rate("10")),
+            (Some(1_000_000_000), Some(100_000_000), None, None)
+        );
+        assert_eq!(
+            (power_on("burst"), power_on("ramp:60s")),
+            (Some(Duration::ZERO), Some(Duration::from_secs(60)))
+        );
+        assert_eq!(power_on("ramp:60"), None);
+    }
+}
