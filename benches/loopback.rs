@@ -54,7 +54,9 @@ impl Server {
         let shard = Shard::new(Arc::new(plan), tftp::Settings::default(), tree, None, clock.now());
         let notes = Arc::new(Notes::new());
         let (driver, remote) = Driver::new(way, shard, sockets, clock, notes).expect("a driver");
-        let thread = std::thread::spawn(move || drop(driver.run().expect("it serves")));
+        let thread = std::thread::spawn(move || {
+            driver.run().expect("it serves");
+        });
         // A file is kept in memory once it has stood unchanged for a moment, its names and attributes too.
         std::thread::sleep(Duration::from_secs(5));
         Self { root, listen, remote, thread: Some(thread) }

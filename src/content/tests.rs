@@ -1,5 +1,7 @@
 //! Files out of images: in pieces, listed, and replaced under their readers
 
+#![allow(clippy::cast_possible_truncation, reason = "numbers chosen to fit")]
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;

@@ -8,6 +8,7 @@ declare -A row_servers=(
     [tftp-w1-900]="reveille dnsmasq-tuned dnsmasq-default floor-tftp"
     [tftp-w16]="reveille atftpd floor-tftp-16"
     [tftp-w44]="reveille atftpd floor-tftp-44"
+    [tftp-w16-cut]="reveille atftpd floor-tftp-16"
     [http-64m]="reveille nginx-tuned nginx-default floor-http-64m"
     [http-4k]="reveille nginx-tuned nginx-default floor-http-4k"
     [http-4k-new]="reveille nginx-tuned nginx-default floor-http-4k-close"
@@ -22,6 +23,7 @@ declare -A row_says=(
     [tftp-w1-900]="900 machines read 4 MiB, blksize 1408, window 1, once each, at once"
     [tftp-w16]="64 machines read 4 MiB, blksize 1408, window 16, sixteen times each"
     [tftp-w44]="64 machines read 4 MiB, blksize 1408, window 44, sixteen times each"
+    [tftp-w16-cut]="the same as tftp-w16, where the server's kernel cuts each window and delivers each block by itself"
     [http-64m]="64 connections read 64 MiB each"
     [http-4k]="4 KiB again and again on 64 connections kept open, 4 s"
     [http-4k-new]="4 KiB again and again, a new HTTP/1.0 connection each time, 64 at a time, 4 s"
@@ -32,7 +34,7 @@ declare -A row_says=(
 )
 
 row_names() {
-    printf '%s\n' dhcp tftp-w1-64 tftp-w1-900 tftp-w16 tftp-w44 http-64m http-4k http-4k-new memory-tftp memory-http \
+    printf '%s\n' dhcp tftp-w1-64 tftp-w1-900 tftp-w16 tftp-w44 tftp-w16-cut http-64m http-4k http-4k-new memory-tftp memory-http \
         walk walk-loaded
 }
 
@@ -55,8 +57,9 @@ run_load() {
         dhcp) on_client load dhcp client --rate 15000 --seconds 8 "${cgroup[@]}" ;;
         tftp-w1-64) on_client load tftp "$tftp" --clients 64 --times 4 "${cgroup[@]}" ;;
         tftp-w1-900) on_client load tftp "$tftp" --clients 900 "${cgroup[@]}" ;;
-        tftp-w16) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 16 "${cgroup[@]}" ;;
-        tftp-w44) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 44 "${cgroup[@]}" ;;
+        tftp-w16) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 16 --whole "${cgroup[@]}" ;;
+        tftp-w44) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 44 --whole "${cgroup[@]}" ;;
+        tftp-w16-cut) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 16 "${cgroup[@]}" ;;
         http-64m) on_client load http "$http" --file 64m.bin "${cgroup[@]}" ;;
         http-4k) on_client load http "$http" --file 4k.bin --seconds 4 "${cgroup[@]}" ;;
         http-4k-new) on_client load http "$http" --file 4k.bin --seconds 4 --new "${cgroup[@]}" ;;
@@ -72,7 +75,8 @@ verify_row() {
     local tftp=$server_ip:69 http=$server_ip:80
     case $1 in
         tftp-w1-*) on_client load tftp "$tftp" --clients 8 --verify "$root/4m.bin" ;;
-        tftp-w*) on_client load tftp "$tftp" --clients 8 --windowsize "${1#tftp-w}" --verify "$root/4m.bin" ;;
+        tftp-w16-cut) on_client load tftp "$tftp" --clients 8 --windowsize 16 --verify "$root/4m.bin" ;;
+        tftp-w*) on_client load tftp "$tftp" --clients 8 --windowsize "${1#tftp-w}" --whole --verify "$root/4m.bin" ;;
         http-64m) on_client load http "$http" --file 64m.bin --connections 4 --verify "$root/64m.bin" ;;
         http-4k) on_client load http "$http" --file 4k.bin --times 10 --verify "$root/4k.bin" ;;
         http-4k-new) on_client load http "$http" --file 4k.bin --times 10 --new --verify "$root/4k.bin" ;;

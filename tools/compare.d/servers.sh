@@ -74,7 +74,7 @@ exec_nginx() {
     [[ $1 == default ]] || http="access_log off; open_file_cache max=1000 inactive=60s; keepalive_requests 100000000;
         keepalive_timeout 300s;"
     cat >"$state/nginx.conf" <<CONF
-daemon off; user root; worker_processes 1; worker_rlimit_nofile 65536; pid $state/nginx.pid; error_log $state/nginx.log;
+daemon off; user root; worker_processes 1; pid $state/nginx.pid; error_log $state/nginx.log;
 events { worker_connections 20000; }
 http {
     sendfile on; tcp_nopush on; $http

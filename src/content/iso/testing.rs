@@ -1,5 +1,7 @@
 //! Images made byte by byte, for what no program writes
 
+#![allow(clippy::cast_possible_truncation, reason = "numbers chosen to fit")]
+
 const PRIMARY: usize = 16 * 2048;
 /// The block of the root directory
 pub(in crate::content) const ROOT: usize = 20;
@@ -13,7 +15,7 @@ pub(in crate::content) fn record(name: &[u8], block: u32, len: u32, flags: u8, s
     bytes[25] = flags;
     bytes[32] = name.len() as u8;
     bytes.extend_from_slice(name);
-    if name.len() % 2 == 0 {
+    if name.len().is_multiple_of(2) {
         bytes.push(0);
     }
     bytes.extend_from_slice(system_use);

@@ -1,5 +1,7 @@
 //! Images that xorriso builds, images that a hostile hand changed, and images made here byte by byte
 
+#![allow(clippy::cast_possible_truncation, reason = "numbers chosen to fit")]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;

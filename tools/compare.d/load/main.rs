@@ -5,6 +5,9 @@
 //! The floors do the least that a server of that protocol can do with the same system calls: no checks, no timers, no
 //! state. They answer these clients and nobody else.
 
+// Sizes here are of frames, rates and files that this program itself makes.
+#![allow(clippy::cast_possible_truncation)]
+
 mod dhcp;
 mod floor;
 mod frame;

@@ -58,8 +58,8 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     result.insert("opened".into(), opened.into());
     result.insert("resident_before".into(), before.into());
     result.insert("resident_after".into(), after.into());
-    if opened > 0 {
-        result.insert("bytes_each".into(), (after.saturating_sub(before) / opened).into());
+    if let Some(each) = after.saturating_sub(before).checked_div(opened) {
+        result.insert("bytes_each".into(), each.into());
     }
     print(result);
     Ok(())

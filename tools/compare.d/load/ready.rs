@@ -34,23 +34,24 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
-    let mut asks: Vec<(&str, Box<dyn FnMut() -> bool + '_>)> = Vec::new();
     if let Some(server) = arguments.tftp {
-        asks.push(("TFTP", Box::new(move || tftp(server).unwrap_or(false))));
+        until(end, "TFTP", || tftp(server).unwrap_or(false))?;
     }
     if let Some(server) = arguments.http {
-        asks.push(("HTTP", Box::new(move || TcpStream::connect(server).is_ok())));
+        until(end, "HTTP", || TcpStream::connect(server).is_ok())?;
     }
     if let Some(interface) = &arguments.dhcp {
-        asks.push(("DHCP", Box::new(move || dhcp(interface).unwrap_or(false))));
+        until(end, "DHCP", || dhcp(interface).unwrap_or(false))?;
     }
-    for (protocol, mut ask) in asks {
-        while !ask() {
-            if Instant::now() >= end {
-                return Err(io::Error::other(format!("no answer by {protocol}")));
-            }
-            sleep(PAUSE);
+    Ok(())
+}
+
+fn until(end: Instant, protocol: &str, mut answers: impl FnMut() -> bool) -> io::Result<()> {
+    while !answers() {
+        if Instant::now() >= end {
+            return Err(io::Error::other(format!("no answer by {protocol}")));
         }
+        sleep(PAUSE);
     }
     Ok(())
 }

@@ -140,6 +140,7 @@ impl Server {
         let of = |name: &'static str| self.median_of(move |result| number(result, name));
         say(of("opened").map(|opened| format!("{opened:.0} opened")));
         say(self.median_of(|r| share(r, "lost", "asked")).map(|lost| format!("lost {:.2} %", lost * 100.0)));
+        say(of("unfinished").filter(|&left| left > 0.0).map(|left| format!("{left:.0} never ended")));
         say(of("wrong").filter(|&wrong| wrong > 0.0).map(|wrong| format!("{wrong:.0} wrong")));
         for (name, whole) in [("exchange", true), ("walk", true), ("request", false)] {
             let at = |quantile: &str| {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 
 /// Datagrams of one call
@@ -177,9 +177,9 @@ pub(crate) fn packet_socket(interface: &str) -> io::Result<OwnedFd> {
     }
     // SAFETY: the socket is new, and nothing else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    set(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
-    set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 16 << 20)?;
-    set(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, 4 << 20)?;
+    set(socket.as_fd(), libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
+    set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 16 << 20)?;
+    set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, 4 << 20)?;
     let name = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as _,
         sll_protocol: protocol,
@@ -195,7 +195,17 @@ pub(crate) fn packet_socket(interface: &str) -> io::Result<OwnedFd> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }
 
-fn set(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// Datagrams that were sent as one (UDP_SEGMENT) are received as one (UDP_GRO)
+pub(crate) fn receive_whole(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
+fn set(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let len = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `value` is a whole `c_int` that outlives the call.
     let result =

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddrV4;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,15 +12,16 @@ use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::measure::{Meter, Spread, print, raise_open_files};
-use crate::sys::ReceiveBatch;
+use crate::sys::{ReceiveBatch, receive_whole};
 use crate::tftp_client::{Progress, TftpClient, Wish, open};
 
 /// A machine says the last thing again after so long: firmware waits for 1 to 4 s
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// How often time-outs are looked for
 const TICK: Duration = Duration::from_millis(20);
-/// A server that says nothing at all for so long has failed
-const GIVE_UP: Duration = Duration::from_secs(20);
+/// A server that says nothing at all for so long says no more: a default dnsmasq whose 50 transfers wait for clients that
+/// have asked twice
+const GIVE_UP: Duration = Duration::from_secs(5);
 /// Room for a block of any size that is asked for here
 const ROOM: usize = 2048;
 /// What a PXELINUX looks for before its `default`: UUID, MAC address, then its address in eight steps; and one more
@@ -57,6 +59,11 @@ pub(crate) struct Arguments {
     blksize: u16,
     #[arg(long, default_value_t = 1)]
     windowsize: u16,
+    /// A window that is sent as one datagram is received as one. The receiving half of a veth runs on the sender's
+    /// processor: without this the server is charged for cutting the window, as it is before a network card that cannot,
+    /// and also for the clients' receiving of each piece, which it never is on a wire.
+    #[arg(long)]
+    whole: bool,
     /// One machine more looks for 11 names that are missing, again and again
     #[arg(long, requires = "seconds")]
     walk: bool,
@@ -147,6 +154,8 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     let mut result = meter.finish()?;
     let under_way: u64 = load.clients.iter().flatten().map(|client| client.bytes).sum();
     result.insert("bytes".into(), (load.bytes + under_way).into());
+    let unfinished = if arguments.seconds.is_some() { 0 } else { load.left };
+    result.insert("unfinished".into(), unfinished.into());
     result.insert("timeouts".into(), load.timeouts.into());
     load.transfers.report("transfer", &mut result);
     if let Some(walker) = load.walker {
@@ -159,6 +168,9 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
 
 impl Load<'_> {
     fn start(&self, mut socket: UdpSocket, index: usize, now: Instant) -> io::Result<TftpClient> {
+        if self.arguments.whole {
+            receive_whole(socket.as_fd())?;
+        }
         socket.register(self.poll.registry(), Token(index), Interest::READABLE)?;
         TftpClient::start(socket, &self.wish, now)
     }
@@ -174,7 +186,7 @@ impl Load<'_> {
             self.walker = Some(walker);
         }
         let end = self.arguments.seconds.map(|seconds| started + Duration::from_secs(seconds));
-        let mut batch = ReceiveBatch::new(ROOM);
+        let mut batch = ReceiveBatch::new(if self.arguments.whole { u16::MAX.into() } else { ROOM });
         let mut events = Events::with_capacity(1024);
         let (mut next_tick, mut heard) = (started + TICK, started);
         loop {
@@ -198,7 +210,7 @@ impl Load<'_> {
                 self.on_tick(walk, now)?;
             }
             if now - heard > GIVE_UP {
-                return Err(io::Error::other(format!("{} transfers never end", self.left)));
+                return Ok(());
             }
         }
     }

@@ -102,7 +102,7 @@ impl TftpClient {
                     self.is_connected = true;
                 }
                 self.heard = now;
-                if self.on_datagram(wish, batch.bytes(index))? == Progress::Done {
+                if self.on_datagrams(wish, batch.bytes(index))? == Progress::Done {
                     return Ok(Progress::Done);
                 }
             }
@@ -111,6 +111,16 @@ impl TftpClient {
                 return Ok(Progress::Waiting);
             }
         }
+    }
+
+    /// One datagram, or a window of them that the kernel left whole
+    fn on_datagrams(&mut self, wish: &Wish, bytes: &[u8]) -> io::Result<Progress> {
+        for datagram in bytes.chunks(self.blksize + 4) {
+            if self.on_datagram(wish, datagram)? == Progress::Done {
+                return Ok(Progress::Done);
+            }
+        }
+        Ok(Progress::Waiting)
     }
 
     fn on_datagram(&mut self, wish: &Wish, bytes: &[u8]) -> io::Result<Progress> {
