@@ -18,8 +18,7 @@
 //! | HTTP, 4 KiB, 64 connections kept open | 7 | 1.04 |
 //! | HTTP, 4 KiB, a new connection each | 4 | 1.00 |
 //!
-//! The ring spares a call per batch of acknowledgements, and its polls cost a little more than epoll's readiness; all of
-//! it is within the spread of single runs (±10 %). So `auto` is epoll, which runs everywhere.
+//! All of it is within the spread of single runs on a busy machine. So `auto` is epoll, which runs everywhere.
 //!
 //! Multishot operations end when the kernel has no buffer, no room for completions, or no descriptor left; each is begun
 //! again as soon as there is. An operation holds its socket open, so that it is cancelled when the shard closes that.
