@@ -17,7 +17,7 @@ packages_arm64=("debian-installer-$debian_release-netboot-arm64" qemu-efi-aarch6
 
 # The clients and servers that the tests run beside firmware.
 # shellcheck disable=SC2034
-packages_clients=(atftp busybox-static curl iproute2 isc-dhcp-client kea-admin tftp-hpa wget)
+packages_clients=(atftp binutils busybox-static curl dnsmasq-base iproute2 isc-dhcp-client kea-admin procps tftp-hpa wget xorriso)
 
 # The servers that tools/compare measures beside ours; libwrap0 is for tftpd-hpa, which it only unpacks.
 # shellcheck disable=SC2034
