@@ -48,7 +48,9 @@ impl Drop for Scratch {
 /// Builds an image of `tree`, or says why not
 fn xorriso(tree: &Path, options: &[&str]) -> Option<PathBuf> {
     let image = tree.with_extension("iso");
+    // It reads names in the locale's character set, which is ASCII where none is set.
     let output = Command::new("xorriso")
+        .env("LC_ALL", "C.UTF-8")
         .args(["-as", "mkisofs", "-quiet", "-o"])
         .arg(&image)
         .args(options)
