@@ -15,9 +15,9 @@ packages_uefi=("debian-installer-$debian_release-netboot-amd64" ipxe ovmf qemu-s
 # shellcheck disable=SC2034
 packages_arm64=("debian-installer-$debian_release-netboot-arm64" qemu-efi-aarch64 qemu-system-arm u-boot-qemu)
 
-# The clients and servers that the tests run beside firmware.
+# The clients and servers that the tests run beside firmware; atftp looks its port up in netbase's list.
 # shellcheck disable=SC2034
-packages_clients=(atftp binutils busybox-static curl dnsmasq-base iproute2 isc-dhcp-client kea-admin procps tftp-hpa wget xorriso)
+packages_clients=(atftp binutils busybox-static curl dnsmasq-base iproute2 isc-dhcp-client kea-admin netbase procps tftp-hpa wget xorriso)
 
 # The servers that tools/compare measures beside ours; libwrap0 is for tftpd-hpa, which it only unpacks.
 # shellcheck disable=SC2034
