@@ -211,6 +211,7 @@ fn a_file_above_four_gibibytes_is_one_extent() {
     let room = String::from_utf8_lossy(&room.stdout);
     if room.lines().nth(1).and_then(|line| line.trim().parse::<u64>().ok()).is_none_or(|room| room < 8 << 30)
     {
+        assert!(env::var_os("CI").is_none(), "skipped in CI: no room for an image of 5 GiB");
         eprintln!("skipped: no room for an image of 5 GiB");
         return;
     }

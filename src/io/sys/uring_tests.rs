@@ -9,6 +9,7 @@ fn ring() -> Option<Ring> {
     let ring = match Ring::new(1, 512) {
         Ok(ring) => ring,
         Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "skipped in CI: {error}");
             eprintln!("skipped: {error}");
             return None;
         }
