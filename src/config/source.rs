@@ -91,7 +91,9 @@ impl Source {
         };
         // One that cannot be opened is told already.
         let boots = |name: &str| library.describe(name).is_none() || library.bootable(name).is_some();
-        compile::compile(&model, interfaces, exists, boots, problems, errors)
+        let (plan, mut settings) = compile::compile(&model, interfaces, exists, boots, problems, errors)?;
+        settings.capture.clone_from(&self.process.capture);
+        Ok((plan, settings))
     }
 }
 
