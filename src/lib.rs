@@ -30,7 +30,7 @@
 //! | [`io`] | system calls, the clock, and all `unsafe` but content's one call |
 //! | [`server`] | starts and pins shards; signals, reload, drain |
 //! | [`import`] | a dnsmasq configuration as one of ours, and what it cannot carry over |
-//! | [`rack`] | simulated machines that boot from a shard in virtual time, and what must hold while they do |
+//! | [`rack`] | simulated machines that boot from a shard in virtual time, and what must hold while they do; the same machines on a wire |
 //! | [`replay`] | a capture through a shard, and what would have been answered otherwise |
 //!
 //! # The life of a packet

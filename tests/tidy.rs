@@ -33,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("io", &["boot", "content", "limits", "note", "proto", "shard", "stats", "store", "time", "wire"]),
     // Ways to run shards
     ("replay", &["boot", "content", "limits", "log", "note", "proto", "shard", "stats", "store", "time", "wire"]),
+    ("rack/wire", &["io", "rack", "time", "wire"]),
     ("rack", &["args", "boot", "content", "limits", "proto", "shard", "time", "wire"]),
     ("server", &["boot", "config", "content", "io", "limits", "log", "note", "proto", "settings", "shard", "stats", "store", "time", "wire"]),
     // What the operator meets
