@@ -154,6 +154,13 @@ pub const NOTES_MAX: usize = 8_192;
 /// Sentences for the operator waiting to be printed
 pub const SENTENCES_MAX: usize = 64;
 
+/// Packets waiting to be written to a capture; more are counted, not kept. Of DHCP's size they are 25 MB.
+pub const TAPPED_MAX: usize = 16_384;
+/// Bytes of a capture: some hundred thousand boots by heads alone
+pub const CAPTURE_BYTES_MAX: u64 = 256 << 20;
+/// Clients whose requests are remembered while a capture is written, until they are answered
+pub const CAPTURED_CLIENTS_MAX: usize = 65_536;
+
 const _: () = {
     assert!(DHCP_REPLY_MAX <= SLOT_BYTES && DHCP_REPLY_MIN <= DHCP_REPLY_DEFAULT);
     assert!(BLKSIZE_MAX as usize + 4 <= UDP_PAYLOAD_MAX);

@@ -14,7 +14,7 @@
 //! - `stream`: TCP connections
 //! - [`socket`], [`packet`], `occupant`: opening, and saying who else has a port; [`interfaces`]: what there is
 //! - [`frames`]: the frames of simulated machines on one interface
-//! - [`notes`]: decisions on their way to the log; [`process`]: processors and limits; `sys`: the system calls
+//! - [`notes`]: decisions on their way to the log; [`tap`]: conversations on their way to a capture; [`process`]: processors and limits; `sys`: the system calls
 //!
 //! It decides nothing about protocols, and nothing above [`crate::shard`] is known here.
 
@@ -36,6 +36,7 @@ pub mod sockets;
 mod stage;
 mod stream;
 mod sys;
+pub mod tap;
 pub mod uring;
 
 pub use sys::process;
