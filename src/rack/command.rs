@@ -28,11 +28,20 @@ const WIRE_ROUNDS: u32 = 3;
 /// Cells of a bar
 const BAR: usize = 30;
 
+/// A report
+#[derive(Debug)]
+pub struct Said {
+    /// As it is printed
+    pub text: String,
+    /// Whether all machines have booted, and nothing was wrong
+    pub is_clean: bool,
+}
+
 /// Boots the rack that the arguments describe, draws the board on the standard error, and returns the report
 ///
 /// # Errors
-/// What an argument should be instead; the report, where a machine did not boot or something was wrong.
-pub fn run(arguments: &args::Rack, is_terminal: bool) -> Result<String, String> {
+/// What an argument should be instead, or why an interface cannot be opened.
+pub fn run(arguments: &args::Rack, is_terminal: bool) -> Result<Said, String> {
     if let Some(interface) = &arguments.interface {
         return run_on_wire(arguments, interface, is_terminal);
     }
@@ -52,7 +61,7 @@ pub fn run(arguments: &args::Rack, is_terminal: bool) -> Result<String, String> 
 }
 
 /// The same on a wire. A signal ends it early, with a report of how far it came.
-fn run_on_wire(arguments: &args::Rack, interface: &str, is_terminal: bool) -> Result<String, String> {
+fn run_on_wire(arguments: &args::Rack, interface: &str, is_terminal: bool) -> Result<Said, String> {
     let count = usize::try_from(arguments.machines).map_err(|error| error.to_string())?;
     let models = models(&arguments.firmware)?;
     let setup = wire::Setup {
@@ -83,19 +92,19 @@ fn run_on_wire(arguments: &args::Rack, interface: &str, is_terminal: bool) -> Re
     said(&report, &report, report.is_clean(), arguments.json)
 }
 
-/// A report in the form that was asked for; an error where not all is well
+/// A report in the form that was asked for
 fn said(
     text: &impl std::fmt::Display,
     json: &impl serde::Serialize,
     is_clean: bool,
     as_json: bool,
-) -> Result<String, String> {
-    let said = if as_json {
+) -> Result<Said, String> {
+    let text = if as_json {
         serde_json::to_string_pretty(json).map_err(|error| error.to_string())? + "\n"
     } else {
         text.to_string()
     };
-    if is_clean { Ok(said) } else { Err(format!("not all is well in this rack\n{said}")) }
+    Ok(Said { text, is_clean })
 }
 
 /// The kinds that `mix` or a list of names stands for
