@@ -50,7 +50,13 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::Import(arguments) => import(&arguments)?,
         Command::Replay(arguments) => print(&replayed(arguments)?)?,
-        Command::Rack(arguments) => print(&rack::command::run(&arguments, io::stderr().is_terminal())?)?,
+        Command::Rack(arguments) => {
+            let said = rack::command::run(&arguments, io::stderr().is_terminal())?;
+            print(&said.text)?;
+            if !said.is_clean {
+                return Err("not all is well in this rack".into());
+            }
+        }
     }
     Ok(())
 }
