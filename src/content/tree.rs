@@ -210,33 +210,17 @@ impl Tree {
 
     /// Bytes that [`Tree::load`] brought into memory, where they lie in one piece
     pub fn resident(&self, id: ImageId, offset: u64, len: usize) -> Option<&[u8]> {
-        let entry = self.table.entry(id)?;
-        let offset = usize::try_from(offset).ok()?;
-        match (&entry.snapshot, entry.source.bytes()) {
-            (Some(snapshot), _) => snapshot.bytes(offset, len),
-            (None, bytes) => bytes?.get(offset..offset.checked_add(len)?),
-        }
+        self.resident_from(id, offset)?.get(..len)
     }
 
-    /// Copies bytes that [`Tree::load`] brought into memory to consecutive places; false where they are not there
-    pub fn copy<'b>(&self, id: ImageId, offset: u64, mut places: impl Iterator<Item = &'b mut [u8]>) -> bool {
-        let (Some(entry), Ok(mut offset)) = (self.table.entry(id), usize::try_from(offset)) else {
-            return false;
-        };
-        places.all(|place| {
-            let from = offset;
-            offset += place.len();
-            match (&entry.snapshot, entry.source.bytes()) {
-                (Some(snapshot), _) => snapshot.copy(from, place),
-                (None, bytes) => match bytes.and_then(|bytes| bytes.get(from..offset)) {
-                    Some(bytes) => {
-                        place.copy_from_slice(bytes);
-                        true
-                    }
-                    None => false,
-                },
-            }
-        })
+    /// What [`Tree::load`] brought into memory from `offset` on, as far as it lies in one piece
+    pub fn resident_from(&self, id: ImageId, offset: u64) -> Option<&[u8]> {
+        let entry = self.table.entry(id)?;
+        let offset = usize::try_from(offset).ok()?;
+        match &entry.snapshot {
+            Some(snapshot) => snapshot.bytes_from(offset),
+            None => entry.source.bytes()?.get(offset..),
+        }
     }
 
     /// Whether the file still is what was opened. False ends the transfer: a client with part of one version must never get
