@@ -19,13 +19,13 @@ const OWN_TYPES: u16 = 0x8000;
 /// What option 43 holds; it is never split (EDK2 joins no parts)
 const OPTION_MAX: usize = 255;
 
-/// The plan and the settings, unless anything is wrong; `boots_images`: there is a
-/// menu of images for iPXE; `problems` are what the system
-/// says of the root and of the images
+/// The plan and the settings, unless anything is wrong. `root` and `spare`: whether the root has a file, and whether a loader
+/// stands in for it; `boots_images`: there is a menu of images for iPXE; `problems` are what the system says of the root
+/// and of the images.
 pub(super) fn compile(
     model: &Model,
     interfaces: &[Interface],
-    exists: impl Fn(&str) -> bool,
+    (root, spare): (impl Fn(&str) -> bool, impl Fn(&str) -> bool),
     boots_images: bool,
     problems: Vec<(Place, String)>,
     mut errors: Errors,
@@ -57,10 +57,11 @@ pub(super) fn compile(
     let menus = model.menus.iter().map(|one| menu(one, &mut errors)).collect();
     let mut rules = rules(&model.rules, &errors);
     if rules.iter().all(|rule| rule.boots == Boots::Unsaid) {
-        if boots_images && !exists(well_known::IPXE_SCRIPT) {
+        if boots_images && !root(well_known::IPXE_SCRIPT) {
             rules.push(well_known::image_menu());
         }
-        rules.extend(well_known::rules(exists));
+        let beside = networks.iter().any(|network| network.mode == Mode::Proxy);
+        rules.extend(well_known::rules(&well_known::Found { root: &root, spare: &spare, beside }));
     }
     match settings {
         Some(settings) if errors.is_empty() => {

@@ -81,8 +81,10 @@ impl Source {
             let paths = image.kernel.iter().chain(&image.initrds).filter(missing);
             problems.extend(paths.map(|path| (path.place, format!("{} is not in the image", path.value))));
         }
-        let files = Files::new(model.root.as_ref().map(|at| &*at.value), &library);
-        compile::compile(&model, interfaces, |name| files.exists(name), library.boots(), problems, errors)
+        let root = Files::new(model.root.as_ref().map(|at| &*at.value), &Library::default());
+        let loaders = library.loaders();
+        let found = (|name: &str| root.exists(name), |name: &str| loaders.describe(name).is_some());
+        compile::compile(&model, interfaces, found, library.boots(), problems, errors)
     }
 }
 

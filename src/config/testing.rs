@@ -60,5 +60,6 @@ pub(crate) fn interfaces() -> Vec<Interface> {
 pub(crate) fn load(config: &str) -> Result<(Plan, Settings), Errors> {
     let mut errors = Errors::new(Path::new("r.toml"), config);
     let model = text::read(config, &mut errors);
-    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", false, Vec::new(), errors)
+    let found = (|name: &str| name == "lpxelinux.0", |_: &str| false);
+    compile::compile(&model, &interfaces(), found, false, Vec::new(), errors)
 }

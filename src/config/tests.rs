@@ -21,7 +21,14 @@ fn load_flags(line: &str) -> Result<(Plan, Settings), Errors> {
     let mut model = flags::read(&serve.setup, &interfaces(), &mut errors);
     flags::override_setup(&mut model, &serve.setup, &mut errors);
     flags::override_process(&mut model, &serve.process, &mut errors);
-    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", false, Vec::new(), errors)
+    compile::compile(
+        &model,
+        &interfaces(),
+        (|name: &str| name == "lpxelinux.0", |_: &str| false),
+        false,
+        Vec::new(),
+        errors,
+    )
 }
 
 /// A configuration that serves eth0 as `network` says, and then `rest`

@@ -20,7 +20,8 @@ use super::iso::{Extent, What};
 use super::library::{FOLDER, Library, Mount, Place, Within, within};
 use super::listed::Listed;
 use super::listing;
-use super::root::{Root, Seen};
+use super::loaders::{self, Loaders};
+use super::root::{Root, Seen, Version};
 use super::snapshot::{Absent, Snapshots};
 use super::table::{Source, Table};
 use super::{media, netascii, path};
@@ -36,8 +37,8 @@ pub struct Tree {
     mounts: Vec<Mount>,
     /// Generated texts by their paths; a file of the root goes before
     scripts: Arc<Vec<(String, String)>>,
-    /// Loaders that the system has; those in the root go before
-    loaders: Option<Root>,
+    /// Loaders of images and packages; those in the root go before
+    loaders: Arc<Loaders>,
     table: Table,
     snapshots: Arc<Snapshots>,
     /// The name in hand: a byte for the form, the plain path, a NUL
@@ -70,7 +71,7 @@ impl Tree {
     /// As [`Tree::open`]
     pub fn with_images(root: Option<&Path>, library: &Library) -> io::Result<Self> {
         let (root, mounts) = (root.map(Root::open).transpose()?, library.mounts()?);
-        let (scripts, loaders) = (library.scripts(), library.loaders());
+        let (scripts, loaders) = (library.scripts(), Arc::new(library.loaders()));
         let snapshots = Arc::new(Snapshots::new());
         Ok(Self { root, mounts, scripts, loaders, table: Table::default(), snapshots, key: Vec::new() })
     }
@@ -276,11 +277,9 @@ impl Tree {
         let (id, entry) = self.table.find(&self.key)?;
         let version = entry.source.seen()?.version;
         let now = match (self.on_disk(), self.within()) {
-            (Some((root, path)), _) => {
-                root.peek(path).or_else(|| self.loaders.as_ref().filter(|_| self.is_top())?.peek(path))
-            }
+            (Some((root, path)), _) => root.peek(path).or_else(|| self.peek_loader()),
             (None, Within::Mount { number, .. } | Within::Whole { number }) => self.mounts[number].version(),
-            (None, _) => None,
+            (None, _) => self.peek_loader(),
         };
         if now == Some(version) {
             return self.table.reopen(id);
@@ -301,11 +300,10 @@ impl Tree {
             return open_on(&disc, &self.key[from..self.key.len() - 1]);
         }
         let (file, seen) = match self.open_file() {
-            Err(Miss::NotFound) => return self.open_script(),
+            Err(Miss::NotFound) => return self.open_loader().unwrap_or_else(|| self.open_script()),
             opened => opened?,
         };
-        let (size, modified_s) = (seen.version.size, seen.version.modified_s());
-        Ok((Source::File(file, seen), size, modified_s))
+        Ok(on_file((file, seen)))
     }
 
     /// The generated text in hand
@@ -315,27 +313,39 @@ impl Tree {
         Ok((Source::Generated(text.as_bytes().into()), text.len() as u64, 0))
     }
 
-    /// Whether the path in hand is a name at the top of the root
-    fn is_top(&self) -> bool {
-        !self.plain().contains(&b'/')
+    /// The loader that the path in hand names, where neither the root nor the images have such a file
+    fn loader(&self) -> Option<&loaders::Place> {
+        self.loaders.get(self.plain())
+    }
+
+    fn open_loader(&mut self) -> Option<Result<(Source, u64, u64), Miss>> {
+        let loaders = Arc::clone(&self.loaders);
+        Some(match loaders.get(self.plain())? {
+            loaders::Place::Package(packaged) => packaged.open().map(on_file),
+            loaders::Place::Image(image) => match &mut self.mounts.get_mut(image.number)?.place {
+                Place::Iso { drive, known } => {
+                    drive.disc(known).and_then(|disc| open_on(&disc, image.path.to_bytes()))
+                }
+                Place::Directory(root) => root.open_file(&image.path).map(on_file),
+            },
+        })
+    }
+
+    fn peek_loader(&self) -> Option<Version> {
+        match self.loader()? {
+            loaders::Place::Package(packaged) => packaged.peek(),
+            loaders::Place::Image(image) => match &self.mounts.get(image.number)?.place {
+                Place::Iso { drive, .. } => drive.peek(),
+                Place::Directory(root) => root.peek(&image.path),
+            },
+        }
     }
 
     /// Opens the file in hand; where the process has no descriptor left, those of idle files make room
     fn open_file(&mut self) -> Result<(File, Seen), Miss> {
-        let open = |tree: &Self| {
-            let own = match tree.on_disk() {
-                Some((root, path)) => root.open_file(path),
-                None => Err(Miss::NotFound),
-            };
-            match &tree.loaders {
-                Some(loaders)
-                    if matches!(own, Err(Miss::NotFound)) && tree.is_top() && !tree.plain().is_empty() =>
-                {
-                    let path = CStr::from_bytes_with_nul(&tree.key[1..]).map_err(|_| Miss::NotFound)?;
-                    loaders.open_file(path)
-                }
-                _ => own,
-            }
+        let open = |tree: &Self| match tree.on_disk() {
+            Some((root, path)) => root.open_file(path),
+            None => Err(Miss::NotFound),
         };
         match open(self) {
             Err(Miss::Busy) => {
@@ -463,6 +473,12 @@ impl Images for Tree {
     fn close(&mut self, id: ImageId) {
         self.table.close(id);
     }
+}
+
+/// An open file, whole
+fn on_file((file, seen): (File, Seen)) -> (Source, u64, u64) {
+    let (size, modified_s) = (seen.version.size, seen.version.modified_s());
+    (Source::File(file, seen), size, modified_s)
 }
 
 /// Opens a file of an ISO image

@@ -47,7 +47,12 @@ pub fn plan() -> Plan {
         probe: false,
         subnets: vec![subnet],
     };
-    Plan::new(vec![network], well_known::rules(|name| name == FILE), Vec::new(), Vec::new())
+    Plan::new(
+        vec![network],
+        well_known::rules(&well_known::Found::in_root(&|name| name == FILE)),
+        Vec::new(),
+        Vec::new(),
+    )
 }
 
 /// A PXE ROM's message: OVMF's options, on an independent codec

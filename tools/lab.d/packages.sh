@@ -12,6 +12,9 @@ packages_lab=(cpio dnsmasq-base iproute2 tcpdump)
 packages_bios=("debian-installer-$debian_release-netboot-amd64" ipxe-qemu pxelinux qemu-system-x86 seabios syslinux-common)
 # shellcheck disable=SC2034
 packages_uefi=("debian-installer-$debian_release-netboot-amd64" ipxe ovmf qemu-system-x86)
+# Debian's loaders for machines with Secure Boot, and what its ISO images have.
+# shellcheck disable=SC2034
+packages_signed=(grub-efi-amd64-signed shim-signed)
 # shellcheck disable=SC2034
 packages_arm64=("debian-installer-$debian_release-netboot-arm64" qemu-efi-aarch64 qemu-system-arm u-boot-qemu)
 

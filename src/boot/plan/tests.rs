@@ -171,7 +171,7 @@ fn an_operating_system_gets_a_boot_file_only_by_name() {
 #[test]
 fn ipxe_is_never_handed_ipxe() {
     let plan = |names: &'static [&str]| {
-        let rules = well_known::rules(|name| names.contains(&name));
+        let rules = well_known::rules(&well_known::Found::in_root(&|name| names.contains(&name)));
         Plan::new(vec![network(Mode::Full)], rules, Vec::new(), Vec::new())
     };
     let chain = plan(&["undionly.kpxe", "boot.ipxe"]);

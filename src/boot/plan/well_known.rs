@@ -52,15 +52,44 @@ pub const LOADERS: &[Loaders] = &[
     },
 ];
 
-/// The rules for the loaders that `exists` finds below the root: iPXE first, since it must get its script and no loader
-pub fn rules(exists: impl Fn(&str) -> bool) -> Vec<Rule> {
+/// Where loaders are found
+pub struct Found<'f> {
+    /// Whether the root itself holds a file of that name
+    pub root: &'f dyn Fn(&str) -> bool,
+    /// Whether an image or a package stands in for it
+    pub spare: &'f dyn Fn(&str) -> bool,
+    /// Another DHCP server is on the network: GRUB 2.06 would ask that for its files, and iPXE does not
+    pub beside: bool,
+}
+
+impl<'f> Found<'f> {
+    /// In the root alone
+    pub fn in_root(root: &'f dyn Fn(&str) -> bool) -> Self {
+        Self { root, spare: &|_| false, beside: false }
+    }
+
+    /// The first name that the root has, since that is what the operator put there. Else a spare one: signed loaders before
+    /// iPXE, so that Secure Boot works, but iPXE before them where GRUB would not get its files.
+    fn first(&self, names: &'static [&'static str]) -> Option<&'static str> {
+        let named = |wanted: bool| names.iter().copied().filter(move |name| is_ipxe_name(name) == wanted);
+        let spares = named(self.beside).chain(named(!self.beside));
+        names
+            .iter()
+            .copied()
+            .find(|name| (self.root)(name))
+            .or_else(|| spares.into_iter().find(|name| (self.spare)(name)))
+    }
+}
+
+/// The rules for the loaders that are found: iPXE first, since it must get its script and no loader
+pub fn rules(found: &Found<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     let ipxe = Match::Loader(vec![LoaderName::Ipxe]);
-    if exists(IPXE_SCRIPT) {
+    if (found.root)(IPXE_SCRIPT) {
         rules.push(rule(vec![ipxe], IPXE_SCRIPT));
     }
     for loaders in LOADERS {
-        if let Some(name) = loaders.names.iter().find(|name| exists(name)) {
+        if let Some(name) = found.first(loaders.names) {
             let archs = [Some(loaders.arch), loaders.http_arch].into_iter().flatten().collect();
             rules.push(rule(vec![Match::Arch(archs)], name));
         }
@@ -89,7 +118,10 @@ pub fn is_ipxe_script(boot: &BootFile) -> bool {
 
 /// Whether the file is iPXE itself, by the names that its build gives
 pub fn is_ipxe(boot: &BootFile) -> bool {
-    let Some(Piece::Literal(text)) = boot.pieces.last() else { return false };
+    matches!(boot.pieces.last(), Some(Piece::Literal(text)) if is_ipxe_name(text))
+}
+
+fn is_ipxe_name(text: &str) -> bool {
     let name = text.rsplit(['/', '\\']).next().unwrap_or(text).as_bytes();
     let ends = |end: &str| {
         name.len() >= end.len() && name[name.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
@@ -106,15 +138,27 @@ mod tests {
 
     #[test]
     fn the_first_loader_that_exists_is_used() {
-        let rules = rules(|name| ["boot.ipxe", "pxelinux.0", "undionly.kpxe", "grubx64.efi"].contains(&name));
-        let files: Vec<_> = rules
-            .iter()
-            .map(|rule| match &rule.boots {
-                Boots::File(boot) => boot.to_string(),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(files, ["boot.ipxe", "pxelinux.0", "grubx64.efi"]);
+        let root = ["boot.ipxe", "pxelinux.0", "undionly.kpxe", "grubx64.efi"];
+        assert_eq!(files(&root, &[], false), ["boot.ipxe", "pxelinux.0", "grubx64.efi"]);
+    }
+
+    #[test]
+    fn spares_stand_in_for_what_the_root_lacks() {
+        let spares = ["undionly.kpxe", "snponly.efi", "bootx64.efi", "grubx64.efi"];
+        assert_eq!(files(&[], &spares, false), ["undionly.kpxe", "bootx64.efi"]);
+        assert_eq!(files(&[], &spares, true), ["undionly.kpxe", "snponly.efi"]);
+        assert_eq!(files(&["syslinux.efi"], &spares, false), ["undionly.kpxe", "syslinux.efi"]);
+        assert_eq!(files(&[], &spares[2..], true), ["bootx64.efi"], "better than nothing");
+    }
+
+    fn files(root: &[&str], spare: &[&str], beside: bool) -> Vec<String> {
+        let found =
+            Found { root: &|name| root.contains(&name), spare: &|name| spare.contains(&name), beside };
+        let name = |rule: &Rule| match &rule.boots {
+            Boots::File(boot) => boot.to_string(),
+            other => panic!("{other:?}"),
+        };
+        rules(&found).iter().map(name).collect()
     }
 
     #[test]
