@@ -20,7 +20,8 @@ packages_arm64=("debian-installer-$debian_release-netboot-arm64" qemu-efi-aarch6
 
 # The clients and servers that the tests run beside firmware; atftp looks its port up in netbase's list.
 # shellcheck disable=SC2034
-packages_clients=(atftp binutils busybox-static curl dnsmasq-base iproute2 isc-dhcp-client kea-admin netbase procps tftp-hpa wget xorriso)
+packages_clients=(atftp binutils busybox-static curl dnsmasq-base grub-rescue-pc ipxe iproute2 isc-dhcp-client kea-admin memtest86+ netbase procps
+    tftp-hpa wget xorriso)
 
 # The servers that tools/compare measures beside ours; libwrap0 is for tftpd-hpa, which it only unpacks.
 # shellcheck disable=SC2034
