@@ -9,34 +9,21 @@
 //! signed by the same keys as its kernel.
 
 use std::ffi::{CStr, CString};
-use std::fs::File;
 use std::path::Path;
 
-use super::root::{Root, Seen, Version};
-use crate::boot::image::Miss;
+use super::root::Root;
 
-/// Where Debian's packages put loaders, under which name, and the usual one
-const PACKAGED: &[(&str, &[(&str, &str)])] = &[
-    (
-        "/usr/lib/ipxe",
-        &[
-            ("undionly.kpxe", "undionly.kpxe"),
-            ("ipxe.pxe", "ipxe.pxe"),
-            ("ipxe.efi", "ipxe.efi"),
-            ("snponly.efi", "snponly.efi"),
-        ],
-    ),
-    (
-        "/usr/lib/shim",
-        &[
-            ("shimx64.efi.signed", "bootx64.efi"),
-            ("mmx64.efi.signed", "mmx64.efi"),
-            ("shimaa64.efi.signed", "bootaa64.efi"),
-            ("mmaa64.efi.signed", "mmaa64.efi"),
-        ],
-    ),
-    ("/usr/lib/grub/x86_64-efi-signed", &[("grubnetx64.efi.signed", "grubx64.efi")]),
-    ("/usr/lib/grub/arm64-efi-signed", &[("grubnetaa64.efi.signed", "grubaa64.efi")]),
+/// Where Debian's packages ipxe, pxelinux and syslinux-common have their loaders
+const PACKAGES: &[&str] = &["/usr/lib/ipxe", "/usr/lib/PXELINUX", "/usr/lib/syslinux/modules/bios"];
+
+/// Debian's signed loaders, of the packages shim-signed and grub-efi-ARCH-signed: folder, name there, usual name
+const SIGNED: &[(&str, &CStr, &CStr)] = &[
+    ("/usr/lib/shim", c"shimx64.efi.signed", c"bootx64.efi"),
+    ("/usr/lib/grub/x86_64-efi-signed", c"grubnetx64.efi.signed", c"grubx64.efi"),
+    ("/usr/lib/shim", c"mmx64.efi.signed", c"mmx64.efi"),
+    ("/usr/lib/shim", c"shimaa64.efi.signed", c"bootaa64.efi"),
+    ("/usr/lib/grub/arm64-efi-signed", c"grubnetaa64.efi.signed", c"grubaa64.efi"),
+    ("/usr/lib/shim", c"mmaa64.efi.signed", c"mmaa64.efi"),
 ];
 
 /// The folder of an image that firmware starts it from (UEFI §3.5.1.1), as it is written; only where the image was
@@ -88,106 +75,94 @@ fn located(image: &mut impl Folder, name: String) -> Option<(String, String)> {
 
 /// Loaders by their usual names
 #[derive(Debug, Default)]
-pub struct Loaders(Vec<Loader>);
+pub struct Loaders {
+    named: Vec<Named>,
+    /// Those of packages that have the usual names
+    packages: Vec<(&'static str, Root)>,
+}
 
 #[derive(Debug)]
-struct Loader {
-    name: String,
-    place: Place,
+struct Named {
+    name: CString,
+    kept: Kept,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Package { folder: &'static str, root: Root, file: &'static CStr },
+    Image { number: usize, image: String, path: CString },
 }
 
 /// Where a loader is
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum Place<'l> {
     /// A file of a package
-    Package(Packaged),
-    /// A file of an image
-    Image(OfImage),
-}
-
-/// A file of the image of that number
-#[derive(Debug)]
-pub(super) struct OfImage {
-    pub(super) number: usize,
-    pub(super) path: CString,
-    name: String,
-}
-
-/// A file below a directory of a package
-#[derive(Debug)]
-pub(super) struct Packaged {
-    root: std::sync::Arc<Root>,
-    directory: &'static str,
-    file: CString,
-}
-
-impl Packaged {
-    pub(super) fn open(&self) -> Result<(File, Seen), Miss> {
-        self.root.open_file(&self.file)
-    }
-
-    pub(super) fn peek(&self) -> Option<Version> {
-        self.root.peek(&self.file)
-    }
+    Package { folder: &'static str, root: &'l Root, file: &'l CStr },
+    /// A file of the image of that number and name
+    Image { number: usize, image: &'l str, path: &'l CStr },
 }
 
 impl Loaders {
-    /// Adds those of the image of that number and name. An image before it goes before it, whole: a shim starts only
-    /// what its own distribution signed.
+    /// Adds those of the image of that number and name. An image before it goes before it, whole: a shim starts only what
+    /// its own distribution signed.
     pub(super) fn add_image(&mut self, number: usize, image: &str, found: &[(String, String)]) {
-        if found.is_empty() || found.iter().any(|(name, _)| self.get(name.as_bytes()).is_some()) {
+        let found: Vec<_> = found
+            .iter()
+            .filter_map(|(name, path)| Some((CString::new(&**name).ok()?, CString::new(&**path).ok()?)))
+            .collect();
+        if found.iter().any(|(name, _)| self.named(name).is_some()) {
             return;
         }
-        for (name, path) in found {
-            if let Ok(path) = CString::new(path.as_str()) {
-                let place = Place::Image(OfImage { number, path, name: image.to_owned() });
-                self.0.push(Loader { name: name.clone(), place });
+        let named =
+            |(name, path)| Named { name, kept: Kept::Image { number, image: image.to_owned(), path } };
+        self.named.extend(found.into_iter().map(named));
+    }
+
+    /// Adds Debian's signed loaders where they are installed: shim and GRUB together, and beside no others
+    pub(super) fn add_signed(&mut self) {
+        for family in SIGNED.chunks(3) {
+            let open = |&(folder, file, name): &(&'static str, &'static CStr, &CStr)| {
+                let root = Root::open(Path::new(folder)).ok()?;
+                root.open_file(file).ok()?;
+                Some(Named { name: name.to_owned(), kept: Kept::Package { folder, root, file } })
+            };
+            let taken = family.iter().any(|(_, _, name)| self.named(name).is_some());
+            let found: Vec<_> = family.iter().map_while(open).collect();
+            if !taken && found.len() >= 2 {
+                self.named.extend(found);
             }
         }
     }
 
-    /// Adds those of Debian's packages that are installed; `signed`: shim and GRUB too, together, and beside no others
-    pub(super) fn add_packages(&mut self, signed: bool) {
-        let mut packaged = Vec::new();
-        for (directory, files) in PACKAGED {
-            let Ok(root) = Root::open(Path::new(directory)).map(std::sync::Arc::new) else { continue };
-            for (file, name) in *files {
-                let Ok(file) = CString::new(*file) else { continue };
-                if root.open_file(&file).is_ok() {
-                    let place = Place::Package(Packaged { root: root.clone(), directory, file });
-                    packaged.push(Loader { name: (*name).to_owned(), place });
-                }
-            }
-        }
-        let has = |start: &str, suffix: &str| {
-            packaged.iter().any(|loader| loader.name == format!("{start}{suffix}.efi"))
-        };
-        let useless = |name: &str| {
-            let is = |start: &&str, suffix: &str| name == format!("{start}{suffix}.efi");
-            let suffix =
-                SUFFIXES.iter().find(|suffix| ["boot", "grub", "mm"].iter().any(|start| is(start, suffix)));
-            suffix.is_some_and(|suffix| {
-                let taken = self.get(format!("boot{suffix}.efi").as_bytes()).is_some();
-                !signed || taken || !has("boot", suffix) || !has("grub", suffix)
-            })
-        };
-        let useless: Vec<_> = packaged.iter().map(|loader| useless(&loader.name)).collect();
-        let useful = packaged.into_iter().zip(useless).filter(|(_, useless)| !useless);
-        self.0.extend(useful.map(|(loader, _)| loader));
+    /// Adds what packages have under the usual names
+    pub(super) fn add_packages(&mut self) {
+        let open = |folder: &&'static str| Some((*folder, Root::open(Path::new(folder)).ok()?));
+        self.packages.extend(PACKAGES.iter().filter_map(open));
+    }
+
+    fn named(&self, name: &CStr) -> Option<&Kept> {
+        let is = |named: &&Named| named.name.to_bytes().eq_ignore_ascii_case(name.to_bytes());
+        self.named.iter().find(is).map(|named| &named.kept)
     }
 
     /// The loader of that name
-    pub(super) fn get(&self, name: &[u8]) -> Option<&Place> {
-        let found = self.0.iter().find(|loader| loader.name.as_bytes().eq_ignore_ascii_case(name));
-        found.map(|loader| &loader.place)
+    pub(super) fn get<'l>(&'l self, name: &'l CStr) -> Option<Place<'l>> {
+        if let Some(kept) = self.named(name) {
+            return Some(match kept {
+                Kept::Package { folder, root, file } => Place::Package { folder, root, file },
+                Kept::Image { number, image, path } => Place::Image { number: *number, image, path },
+            });
+        }
+        let (folder, root) = self.packages.iter().find(|(_, root)| root.peek(name).is_some())?;
+        Some(Place::Package { folder, root, file: name })
     }
 
     /// Where the loader of that name is, for people
     pub fn describe(&self, name: &str) -> Option<String> {
-        let lossy = |path: &CStr| path.to_string_lossy().into_owned();
-        Some(match self.get(name.as_bytes())? {
-            Place::Package(packaged) => format!("{}/{}", packaged.directory, lossy(&packaged.file)),
-            Place::Image(image) => format!("/images/{}/{}", image.name, lossy(&image.path)),
+        let name = CString::new(name).ok().filter(|name| !name.to_bytes().contains(&b'/'))?;
+        Some(match self.get(&name)? {
+            Place::Package { folder, file, .. } => format!("{folder}/{}", file.to_string_lossy()),
+            Place::Image { image, path, .. } => format!("/images/{image}/{}", path.to_string_lossy()),
         })
     }
 }
@@ -236,7 +211,7 @@ mod tests {
         };
         loaders.add_image(1, "one", &pair("EFI"));
         loaders.add_image(2, "two", &pair("EFI"));
-        loaders.add_packages(true);
+        loaders.add_signed();
         assert_eq!(loaders.describe("BOOTX64.EFI").unwrap(), "/images/one/EFI/bootx64.efi");
         assert_eq!(loaders.describe("grubx64.efi").unwrap(), "/images/one/EFI/grubx64.efi");
         assert_eq!(loaders.describe("mmx64.efi"), None, "Debian's belongs to Debian's shim");

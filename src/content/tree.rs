@@ -6,10 +6,11 @@
 //! ([`Tree::verify`]), and its transfers end there; what of it is in memory by then ([`Tree::load`]) is still the version that
 //! was opened, and is served to its end. Files of an ISO image are pieces of that one file, and the same holds.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -26,6 +27,8 @@ use super::snapshot::{Absent, Snapshots};
 use super::table::{Source, Table};
 use super::{media, netascii, path};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
+use crate::boot::plan::Plan;
+use crate::boot::script::Catalogue;
 use crate::limits::NETASCII_MAX;
 use crate::time::Instant;
 
@@ -35,10 +38,12 @@ pub struct Tree {
     /// `None`: only images are served
     root: Option<Root>,
     mounts: Vec<Mount>,
-    /// Generated texts by their paths; a file of the root goes before
-    scripts: Arc<Vec<(String, String)>>,
+    /// What is generated for loaders; a file of the root goes before
+    catalogue: Option<Catalogue>,
     /// Loaders of images and packages; those in the root go before
     loaders: Arc<Loaders>,
+    /// Who opens, as far as it is known: a generated text may be for it alone
+    peer: Option<Ipv4Addr>,
     table: Table,
     snapshots: Arc<Snapshots>,
     /// The name in hand: a byte for the form, the plain path, a NUL
@@ -71,9 +76,16 @@ impl Tree {
     /// As [`Tree::open`]
     pub fn with_images(root: Option<&Path>, library: &Library) -> io::Result<Self> {
         let (root, mounts) = (root.map(Root::open).transpose()?, library.mounts()?);
-        let (scripts, loaders) = (library.scripts(), Arc::new(library.loaders()));
-        let snapshots = Arc::new(Snapshots::new());
-        Ok(Self { root, mounts, scripts, loaders, table: Table::default(), snapshots, key: Vec::new() })
+        Ok(Self {
+            root,
+            mounts,
+            catalogue: library.catalogue(),
+            loaders: Arc::new(library.loaders()),
+            peer: None,
+            table: Table::default(),
+            snapshots: Arc::new(Snapshots::new()),
+            key: Vec::new(),
+        })
     }
 
     /// Keeps hot files where other trees find them
@@ -306,39 +318,73 @@ impl Tree {
         Ok(on_file((file, seen)))
     }
 
-    /// The generated text in hand
+    /// The generated text in hand. It is written for this opening, and gone after it: as many bytes as
+    /// [`crate::limits::GENERATED_BYTES_MAX`] allows at a time.
     fn open_script(&self) -> Result<(Source, u64, u64), Miss> {
-        let found = self.scripts.iter().find(|(path, _)| path.as_bytes() == self.plain());
-        let (_, text) = found.ok_or(Miss::NotFound)?;
-        Ok((Source::Generated(text.as_bytes().into()), text.len() as u64, 0))
+        let catalogue = self.catalogue.as_ref().ok_or(Miss::NotFound)?;
+        let text = catalogue.text(self.plain(), self.peer, &|path: &str| self.lies_beside(path));
+        let text = text.ok_or(Miss::NotFound)?;
+        let len = text.len() as u64;
+        Ok((Source::Generated(text.into_bytes().into()), len, 0))
     }
 
-    /// The loader that the path in hand names, where neither the root nor the images have such a file
-    fn loader(&self) -> Option<&loaders::Place> {
-        self.loaders.get(self.plain())
+    /// Whether a loader at the path would be served
+    fn lies_beside(&self, path: &str) -> bool {
+        let Ok(name) = CString::new(path) else { return false };
+        self.root.as_ref().is_some_and(|root| root.peek(&name).is_some())
+            || (!path.contains('/') && self.is_usable(&name) && self.loaders.get(&name).is_some())
     }
 
+    /// What the path in hand is called where loaders are kept: a name at the top of the root, or below an image's own folder
+    fn loader_name(&self) -> Option<CString> {
+        let plain = self.plain();
+        let name = match &self.catalogue {
+            _ if plain.is_empty() => None,
+            _ if !plain.contains(&b'/') => Some(plain),
+            Some(catalogue) => catalogue.loader_at(plain).map(str::as_bytes),
+            None => None,
+        };
+        CString::new(name?).ok().filter(|name| self.is_usable(name))
+    }
+
+    /// pxelinux and its modules are of one version, or do not start: those of the system go together
+    fn is_usable(&self, name: &CStr) -> bool {
+        let own = |name: &CStr| self.root.as_ref().is_some_and(|root| root.peek(name).is_some());
+        !name.to_bytes().ends_with(b".c32") || !(own(c"lpxelinux.0") || own(c"pxelinux.0"))
+    }
+
+    /// Opens the loader that the path in hand names, where nothing lies there
     fn open_loader(&mut self) -> Option<Result<(Source, u64, u64), Miss>> {
+        let name = self.loader_name()?;
+        // An image's own folder has the loaders of the root too.
+        if let Some(root) = self.root.as_ref().filter(|_| self.plain().contains(&b'/')) {
+            match root.open_file(&name) {
+                Err(Miss::NotFound) => {}
+                opened => return Some(opened.map(on_file)),
+            }
+        }
         let loaders = Arc::clone(&self.loaders);
-        Some(match loaders.get(self.plain())? {
-            loaders::Place::Package(packaged) => packaged.open().map(on_file),
-            loaders::Place::Image(image) => match &mut self.mounts.get_mut(image.number)?.place {
+        Some(match loaders.get(&name)? {
+            loaders::Place::Package { root, file, .. } => root.open_file(file).map(on_file),
+            loaders::Place::Image { number, path, .. } => match &mut self.mounts.get_mut(number)?.place {
                 Place::Iso { drive, known } => {
-                    drive.disc(known).and_then(|disc| open_on(&disc, image.path.to_bytes()))
+                    drive.disc(known).and_then(|disc| open_on(&disc, path.to_bytes()))
                 }
-                Place::Directory(root) => root.open_file(&image.path).map(on_file),
+                Place::Directory(root) => root.open_file(path).map(on_file),
             },
         })
     }
 
     fn peek_loader(&self) -> Option<Version> {
-        match self.loader()? {
-            loaders::Place::Package(packaged) => packaged.peek(),
-            loaders::Place::Image(image) => match &self.mounts.get(image.number)?.place {
+        let name = self.loader_name()?;
+        let own = self.root.as_ref().filter(|_| self.plain().contains(&b'/'));
+        own.and_then(|root| root.peek(&name)).or_else(|| match self.loaders.get(&name)? {
+            loaders::Place::Package { root, file, .. } => root.peek(file),
+            loaders::Place::Image { number, path, .. } => match &self.mounts.get(number)?.place {
                 Place::Iso { drive, .. } => drive.peek(),
-                Place::Directory(root) => root.peek(&image.path),
+                Place::Directory(root) => root.peek(path),
             },
-        }
+        })
     }
 
     /// Opens the file in hand; where the process has no descriptor left, those of idle files make room
@@ -454,6 +500,17 @@ impl Images for Tree {
             (None, Form::Octet) => self.open_octet(),
             (None, Form::Netascii) => self.open_netascii(),
         }
+    }
+
+    fn open_for(&mut self, peer: Ipv4Addr, path: &[u8], form: Form) -> Result<Image, Miss> {
+        self.peer = Some(peer);
+        let opened = self.open(path, form);
+        self.peer = None;
+        opened
+    }
+
+    fn on_plan(&mut self, plan: &Arc<Plan>) {
+        self.catalogue = self.catalogue.as_ref().map(|catalogue| catalogue.with_plan(Arc::clone(plan)));
     }
 
     fn listing(&mut self, path: &[u8]) -> Result<Image, Miss> {

@@ -224,6 +224,7 @@ impl Site {
         let rule = |matches, file: &str| Rule {
             matches,
             boots: Boots::File(boot_file(file)),
+            image: None,
             mode: None,
             reason: Reason::Rule { number: 0, line: 0 },
         };

@@ -71,8 +71,9 @@ impl<'f> Found<'f> {
     /// The first name that the root has, since that is what the operator put there. Else a spare one: signed loaders before
     /// iPXE, so that Secure Boot works, but iPXE before them where GRUB would not get its files.
     fn first(&self, names: &'static [&'static str]) -> Option<&'static str> {
+        let beside = self.beside && names.iter().any(|name| name.starts_with("boot"));
         let named = |wanted: bool| names.iter().copied().filter(move |name| is_ipxe_name(name) == wanted);
-        let spares = named(self.beside).chain(named(!self.beside));
+        let spares = named(beside).chain(named(!beside));
         names
             .iter()
             .copied()
@@ -103,12 +104,12 @@ pub fn image_menu() -> Rule {
         vec![Piece::Literal("images/".to_owned()), Piece::Server, Piece::Literal(".ipxe".to_owned())];
     let boots = Boots::File(BootFile { pieces, server: None });
     let matches = vec![Match::Loader(vec![LoaderName::Ipxe])];
-    Rule { matches, boots, mode: None, reason: Reason::WellKnown }
+    Rule { matches, boots, image: None, mode: None, reason: Reason::WellKnown }
 }
 
 fn rule(matches: Vec<Match>, name: &str) -> Rule {
     let boot = BootFile { pieces: vec![Piece::Literal(name.to_owned())], server: None };
-    Rule { matches, boots: Boots::File(boot), mode: None, reason: Reason::WellKnown }
+    Rule { matches, boots: Boots::File(boot), image: None, mode: None, reason: Reason::WellKnown }
 }
 
 /// Whether the file is a script for iPXE, by the name that scripts have
@@ -144,11 +145,11 @@ mod tests {
 
     #[test]
     fn spares_stand_in_for_what_the_root_lacks() {
-        let spares = ["undionly.kpxe", "snponly.efi", "bootx64.efi", "grubx64.efi"];
-        assert_eq!(files(&[], &spares, false), ["undionly.kpxe", "bootx64.efi"]);
-        assert_eq!(files(&[], &spares, true), ["undionly.kpxe", "snponly.efi"]);
-        assert_eq!(files(&["syslinux.efi"], &spares, false), ["undionly.kpxe", "syslinux.efi"]);
-        assert_eq!(files(&[], &spares[2..], true), ["bootx64.efi"], "better than nothing");
+        let spares = ["lpxelinux.0", "undionly.kpxe", "snponly.efi", "bootx64.efi", "grubx64.efi"];
+        assert_eq!(files(&[], &spares, false), ["lpxelinux.0", "bootx64.efi"]);
+        assert_eq!(files(&[], &spares, true), ["lpxelinux.0", "snponly.efi"]);
+        assert_eq!(files(&["syslinux.efi"], &spares, false), ["lpxelinux.0", "syslinux.efi"]);
+        assert_eq!(files(&[], &spares[3..], true), ["bootx64.efi"], "better than nothing");
     }
 
     fn files(root: &[&str], spare: &[&str], beside: bool) -> Vec<String> {
