@@ -112,6 +112,7 @@ fn settings(model: &Model, interfaces: &[Interface], errors: &mut Errors) -> Opt
         shards: model.shards.map(|at| at.value),
         io: or(&model.io, usual.io),
         log: or(&model.log, usual.log),
+        capture: None,
     })
 }
 

@@ -84,7 +84,10 @@ impl Source {
         let root = Files::new(model.root.as_ref().map(|at| &*at.value), &Library::default());
         let loaders = library.loaders();
         let found = (|name: &str| root.exists(name), |name: &str| loaders.describe(name).is_some());
-        compile::compile(&model, interfaces, found, library.boots(), problems, errors)
+        let (plan, mut settings) =
+            compile::compile(&model, interfaces, found, library.boots(), problems, errors)?;
+        settings.capture.clone_from(&self.process.capture);
+        Ok((plan, settings))
     }
 }
 
