@@ -153,7 +153,7 @@ impl Loaders {
                 Kept::Image { number, image, path } => Place::Image { number: *number, image, path },
             });
         }
-        let (folder, root) = self.packages.iter().find(|(_, root)| root.peek(name).is_some())?;
+        let (folder, root) = self.packages.iter().find(|(_, root)| root.stat(name).is_ok())?;
         Some(Place::Package { folder, root, file: name })
     }
 
