@@ -60,6 +60,12 @@ pub(crate) fn interfaces() -> Vec<Interface> {
 pub(crate) fn load(config: &str) -> Result<(Plan, Settings), Errors> {
     let mut errors = Errors::new(Path::new("r.toml"), config);
     let model = text::read(config, &mut errors);
-    let found = (|name: &str| name == "lpxelinux.0", |_: &str| false);
-    compile::compile(&model, &interfaces(), found, false, Vec::new(), errors)
+    compile::compile(
+        &model,
+        &interfaces(),
+        |_, name| name == "lpxelinux.0",
+        |name| name != "empty",
+        Vec::new(),
+        errors,
+    )
 }

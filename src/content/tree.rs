@@ -7,13 +7,13 @@
 //! was opened, and is served to its end. Files of an ISO image are pieces of that one file, and the same holds.
 
 use std::ffi::{CStr, CString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disc::Disc;
@@ -48,6 +48,17 @@ pub struct Tree {
     snapshots: Arc<Snapshots>,
     /// The name in hand: a byte for the form, the plain path, a NUL
     key: Vec<u8>,
+}
+
+/// Where the bytes at a path come from, for people
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// A file, in the root, in an image's directory or among the system's loaders
+    File(PathBuf),
+    /// A piece of an ISO image: the file, the offset of its first byte there, and how many there are
+    Iso(PathBuf, u64, u64),
+    /// Written when it is asked for
+    Generated(String),
 }
 
 /// Bytes of an image that lie side by side in a file
@@ -85,6 +96,24 @@ impl Tree {
             table: Table::default(),
             snapshots: Arc::new(Snapshots::new()),
             key: Vec::new(),
+        })
+    }
+
+    /// Where the bytes at `path` come from that a client at `peer` would get
+    pub fn place(&mut self, peer: Option<Ipv4Addr>, path: &[u8]) -> Option<Placed> {
+        self.set_key(b'o', path).ok()?;
+        self.peer = peer;
+        let opened = self.open_source();
+        self.peer = None;
+        let named = |file: &File| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
+        Some(match opened.ok()? {
+            (Source::File(file, _), ..) => Placed::File(named(&file)?),
+            (Source::Disc(disc, _, extents), len, _) => {
+                Placed::Iso(named(&disc.file)?, extents.first().map_or(0, |extent| extent.offset), len)
+            }
+            (Source::Generated(text) | Source::Converted(text, _), ..) => {
+                Placed::Generated(String::from_utf8_lossy(&text).into_owned())
+            }
         })
     }
 
@@ -182,33 +211,17 @@ impl Tree {
 
     /// Bytes that [`Tree::load`] brought into memory, where they lie in one piece
     pub fn resident(&self, id: ImageId, offset: u64, len: usize) -> Option<&[u8]> {
-        let entry = self.table.entry(id)?;
-        let offset = usize::try_from(offset).ok()?;
-        match (&entry.snapshot, entry.source.bytes()) {
-            (Some(snapshot), _) => snapshot.bytes(offset, len),
-            (None, bytes) => bytes?.get(offset..offset.checked_add(len)?),
-        }
+        self.resident_from(id, offset)?.get(..len)
     }
 
-    /// Copies bytes that [`Tree::load`] brought into memory to consecutive places; false where they are not there
-    pub fn copy<'b>(&self, id: ImageId, offset: u64, mut places: impl Iterator<Item = &'b mut [u8]>) -> bool {
-        let (Some(entry), Ok(mut offset)) = (self.table.entry(id), usize::try_from(offset)) else {
-            return false;
-        };
-        places.all(|place| {
-            let from = offset;
-            offset += place.len();
-            match (&entry.snapshot, entry.source.bytes()) {
-                (Some(snapshot), _) => snapshot.copy(from, place),
-                (None, bytes) => match bytes.and_then(|bytes| bytes.get(from..offset)) {
-                    Some(bytes) => {
-                        place.copy_from_slice(bytes);
-                        true
-                    }
-                    None => false,
-                },
-            }
-        })
+    /// What [`Tree::load`] brought into memory from `offset` on, as far as it lies in one piece
+    pub fn resident_from(&self, id: ImageId, offset: u64) -> Option<&[u8]> {
+        let entry = self.table.entry(id)?;
+        let offset = usize::try_from(offset).ok()?;
+        match &entry.snapshot {
+            Some(snapshot) => snapshot.bytes_from(offset),
+            None => entry.source.bytes()?.get(offset..),
+        }
     }
 
     /// Whether the file still is what was opened. False ends the transfer: a client with part of one version must never get
@@ -331,11 +344,12 @@ impl Tree {
     /// Whether a loader at the path would be served
     fn lies_beside(&self, path: &str) -> bool {
         let Ok(name) = CString::new(path) else { return false };
+        let is_top = !path.contains('/');
         self.root.as_ref().is_some_and(|root| root.peek(&name).is_some())
-            || (!path.contains('/') && self.is_usable(&name) && self.loaders.get(&name).is_some())
+            || (is_top && self.system_loader(&name).is_some())
     }
 
-    /// What the path in hand is called where loaders are kept: a name at the top of the root, or below an image's own folder
+    /// What the path in hand is called where loaders lie: a name at the top of the root, or below an image's own folder
     fn loader_name(&self) -> Option<CString> {
         let plain = self.plain();
         let name = match &self.catalogue {
@@ -344,13 +358,16 @@ impl Tree {
             Some(catalogue) => catalogue.loader_at(plain).map(str::as_bytes),
             None => None,
         };
-        CString::new(name?).ok().filter(|name| self.is_usable(name))
+        CString::new(name?).ok()
     }
 
-    /// pxelinux and its modules are of one version, or do not start: those of the system go together
-    fn is_usable(&self, name: &CStr) -> bool {
+    /// The loader of that name that stands in for one of the root. pxelinux and its modules are of one version, or do not start:
+    /// the system's do not stand in for those that the operator's pxelinux lacks.
+    fn system_loader<'t>(&'t self, name: &'t CStr) -> Option<loaders::Place<'t>> {
         let own = |name: &CStr| self.root.as_ref().is_some_and(|root| root.peek(name).is_some());
-        !name.to_bytes().ends_with(b".c32") || !(own(c"lpxelinux.0") || own(c"pxelinux.0"))
+        let is_module = name.to_bytes().ends_with(b".c32");
+        let is_usable = !is_module || !(own(c"lpxelinux.0") || own(c"pxelinux.0"));
+        self.loaders.get(name).filter(|_| is_usable)
     }
 
     /// Opens the loader that the path in hand names, where nothing lies there
@@ -363,22 +380,20 @@ impl Tree {
                 opened => return Some(opened.map(on_file)),
             }
         }
-        let loaders = Arc::clone(&self.loaders);
-        Some(match loaders.get(&name)? {
-            loaders::Place::Package { root, file, .. } => root.open_file(file).map(on_file),
-            loaders::Place::Image { number, path, .. } => match &mut self.mounts.get_mut(number)?.place {
-                Place::Iso { drive, known } => {
-                    drive.disc(known).and_then(|disc| open_on(&disc, path.to_bytes()))
-                }
-                Place::Directory(root) => root.open_file(path).map(on_file),
-            },
+        let (number, path) = match self.system_loader(&name)? {
+            loaders::Place::Package { root, file, .. } => return Some(root.open_file(file).map(on_file)),
+            loaders::Place::Image { number, path, .. } => (number, path.to_owned()),
+        };
+        Some(match &mut self.mounts.get_mut(number)?.place {
+            Place::Iso { drive, known } => drive.disc(known).and_then(|disc| open_on(&disc, path.to_bytes())),
+            Place::Directory(root) => root.open_file(&path).map(on_file),
         })
     }
 
     fn peek_loader(&self) -> Option<Version> {
         let name = self.loader_name()?;
         let own = self.root.as_ref().filter(|_| self.plain().contains(&b'/'));
-        own.and_then(|root| root.peek(&name)).or_else(|| match self.loaders.get(&name)? {
+        own.and_then(|root| root.peek(&name)).or_else(|| match self.system_loader(&name)? {
             loaders::Place::Package { root, file, .. } => root.peek(file),
             loaders::Place::Image { number, path, .. } => match &self.mounts.get(number)?.place {
                 Place::Iso { drive, .. } => drive.peek(),
@@ -585,7 +600,7 @@ fn hash(value: &impl Hash) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::{env, fs, process};
+    use std::{env, process};
 
     use super::*;
 

@@ -52,45 +52,32 @@ pub const LOADERS: &[Loaders] = &[
     },
 ];
 
-/// Where loaders are found
-pub struct Found<'f> {
-    /// Whether the root itself holds a file of that name
-    pub root: &'f dyn Fn(&str) -> bool,
-    /// Whether an image or a package stands in for it
-    pub spare: &'f dyn Fn(&str) -> bool,
-    /// Another DHCP server is on the network: GRUB 2.06 would ask that for its files, and iPXE does not
-    pub beside: bool,
+/// Where a loader lies
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the root: the operator's own
+    Root,
+    /// In an image, or in a package of the system
+    System,
 }
 
-impl<'f> Found<'f> {
-    /// In the root alone
-    pub fn in_root(root: &'f dyn Fn(&str) -> bool) -> Self {
-        Self { root, spare: &|_| false, beside: false }
-    }
-
-    /// The first name that the root has, since that is what the operator put there. Else a spare one: signed loaders before
-    /// iPXE, so that Secure Boot works, but iPXE before them where GRUB would not get its files.
-    fn first(&self, names: &'static [&'static str]) -> Option<&'static str> {
-        let beside = self.beside && names.iter().any(|name| name.starts_with("boot"));
-        let named = |wanted: bool| names.iter().copied().filter(move |name| is_ipxe_name(name) == wanted);
-        let spares = named(beside).chain(named(!beside));
-        names
-            .iter()
-            .copied()
-            .find(|name| (self.root)(name))
-            .or_else(|| spares.into_iter().find(|name| (self.spare)(name)))
-    }
-}
-
-/// The rules for the loaders that are found: iPXE first, since it must get its script and no loader
-pub fn rules(found: &Found<'_>) -> Vec<Rule> {
+/// The rules for the loaders that `exists` finds, those in the root before any of the system's. iPXE comes first, since it must
+/// get its script and no loader.
+///
+/// Of the system's, what is signed goes before iPXE, so that Secure Boot works; but `beside` another DHCP server iPXE goes
+/// before it, since GRUB 2.06 asks that server for its files.
+pub fn rules(exists: impl Fn(Place, &str) -> bool, beside: bool) -> Vec<Rule> {
     let mut rules = Vec::new();
     let ipxe = Match::Loader(vec![LoaderName::Ipxe]);
-    if (found.root)(IPXE_SCRIPT) {
+    if exists(Place::Root, IPXE_SCRIPT) {
         rules.push(rule(vec![ipxe], IPXE_SCRIPT));
     }
     for loaders in LOADERS {
-        if let Some(name) = found.first(loaders.names) {
+        let ipxe_first = beside && loaders.arch != Arch::X86_BIOS;
+        let of_kind = |ipxe: bool| loaders.names.iter().filter(move |name| is_ipxe_name(name) == ipxe);
+        let mut systems = of_kind(ipxe_first).chain(of_kind(!ipxe_first));
+        let own = loaders.names.iter().find(|name| exists(Place::Root, name));
+        if let Some(name) = own.or_else(|| systems.find(|name| exists(Place::System, name))) {
             let archs = [Some(loaders.arch), loaders.http_arch].into_iter().flatten().collect();
             rules.push(rule(vec![Match::Arch(archs)], name));
         }
@@ -144,22 +131,24 @@ mod tests {
     }
 
     #[test]
-    fn spares_stand_in_for_what_the_root_lacks() {
-        let spares = ["lpxelinux.0", "undionly.kpxe", "snponly.efi", "bootx64.efi", "grubx64.efi"];
-        assert_eq!(files(&[], &spares, false), ["lpxelinux.0", "bootx64.efi"]);
-        assert_eq!(files(&[], &spares, true), ["lpxelinux.0", "snponly.efi"]);
-        assert_eq!(files(&["syslinux.efi"], &spares, false), ["lpxelinux.0", "syslinux.efi"]);
-        assert_eq!(files(&[], &spares[3..], true), ["bootx64.efi"], "better than nothing");
+    fn the_system_stands_in_for_what_the_root_lacks() {
+        let system = ["lpxelinux.0", "undionly.kpxe", "snponly.efi", "bootx64.efi", "grubx64.efi"];
+        assert_eq!(files(&[], &system, false), ["lpxelinux.0", "bootx64.efi"]);
+        assert_eq!(files(&[], &system, true), ["lpxelinux.0", "snponly.efi"]);
+        assert_eq!(files(&["syslinux.efi"], &system, false), ["lpxelinux.0", "syslinux.efi"]);
+        assert_eq!(files(&[], &system[3..], true), ["bootx64.efi"], "better than nothing");
     }
 
-    fn files(root: &[&str], spare: &[&str], beside: bool) -> Vec<String> {
-        let found =
-            Found { root: &|name| root.contains(&name), spare: &|name| spare.contains(&name), beside };
+    fn files(in_root: &[&str], in_system: &[&str], beside: bool) -> Vec<String> {
+        let exists = |place, name: &str| match place {
+            Place::Root => in_root.contains(&name),
+            Place::System => in_system.contains(&name),
+        };
         let name = |rule: &Rule| match &rule.boots {
             Boots::File(boot) => boot.to_string(),
             other => panic!("{other:?}"),
         };
-        rules(&found).iter().map(name).collect()
+        rules(exists, beside).iter().map(name).collect()
     }
 
     #[test]
