@@ -142,5 +142,8 @@ fn report(source: &Source, plan: &Arc<Plan>, settings: &Settings) -> Result<Stri
     let library = Library::open(&settings.images, plan).map_err(|error| error.to_string())?;
     let files = Files::new(settings.root.as_deref(), &library);
     let describe = |name: &str| library.describe(name).unwrap_or_default();
-    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name))
+    let root = Files::new(settings.root.as_deref(), &Library::default());
+    let loaders = library.loaders();
+    let loader = |name: &str| loaders.describe(name).filter(|_| !root.exists(name));
+    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name), loader)
 }

@@ -54,7 +54,8 @@ cases! {
     arm64_uboot "arm64-uboot"
     arm64_uboot_efi "arm64-uboot-efi"
     iso_centos_bios "iso-centos-bios"
-    iso_debian_uefi "iso-debian-uefi"
+    iso_centos_uefi "iso-centos-uefi"
+    iso_debian_secure "iso-debian-secure"
     iso_ubuntu_uefi "iso-ubuntu-uefi"
 }
 
