@@ -56,6 +56,8 @@ cases! {
     iso_centos_bios "iso-centos-bios"
     iso_debian_uefi "iso-debian-uefi"
     iso_ubuntu_uefi "iso-ubuntu-uefi"
+    image_bios "image-bios"
+    image_uefi "image-uefi"
 }
 
 #[test]
