@@ -249,8 +249,9 @@ pub fn http(address: SocketAddrV4, shards: usize) -> Result<Vec<mio::net::TcpLis
 /// the clients are, the timers cost a server more than all the rest.
 fn pace_no_more(listener: &Socket) {
     if listener.tcp_congestion().is_ok_and(|name| name.starts_with(b"bbr")) {
-        // Faster where it works, right everywhere.
-        let _ = listener.set_tcp_congestion(b"cubic");
+        // A host may forbid the first; without either all is right, and slower.
+        let names: [&[u8]; 2] = [b"cubic", b"reno"];
+        let _ = names.iter().find(|name| listener.set_tcp_congestion(name).is_ok());
     }
 }
 
