@@ -44,7 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("args", &[]),
     ("config", &["args", "boot", "content", "io", "limits", "settings", "time", "wire"]),
     ("import", &["boot", "config", "io", "limits", "note", "store", "wire"]),
-    ("explain", &["args", "boot", "config", "log", "wire"]),
+    ("explain", &["args", "boot", "config", "content", "log", "wire"]),
     ("check", &["boot", "config", "explain", "log", "settings", "time", "wire"]),
     ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "rack", "replay", "server", "content"]),
     ("lib", &[]),
