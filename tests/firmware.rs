@@ -57,6 +57,8 @@ cases! {
     iso_centos_uefi "iso-centos-uefi"
     iso_debian_secure "iso-debian-secure"
     iso_ubuntu_uefi "iso-ubuntu-uefi"
+    image_bios "image-bios"
+    image_uefi "image-uefi"
 }
 
 #[test]

@@ -54,6 +54,26 @@ fn an_iso_named_on_the_command_line_boots() {
         format!("kernel {url}/images/pxeboot/vmlinuz initrd=initrd.img inst.repo={url} ip=dhcp ||");
     assert!(script.starts_with("#!ipxe\n") && script.contains(&expected), "{script}");
 
+    // pxelinux and GRUB find the same, by TFTP and by HTTP, wherever they look.
+    let pxelinux = "\nLABEL centos-7\n  LINUX ::images/centos-7/images/pxeboot/vmlinuz\n".to_owned();
+    for line in [
+        format!("curl -sf http://{SERVER}/bios/pxelinux.cfg/default"),
+        format!("tftp -m binary {SERVER} -c get pxelinux.cfg/default /dev/stdout"),
+    ] {
+        let text = String::from_utf8(fetch(&net, &line)).expect("text");
+        let by_http = pxelinux.replace("::", &format!("http://{SERVER}/"));
+        assert!(text.contains(&pxelinux) || text.contains(&by_http), "{line}: {text}");
+    }
+    let grub = String::from_utf8(fetch(&net, &format!("curl -sf http://{SERVER}/EFI/centos/grub.cfg")))
+        .expect("text");
+    let path =
+        grub.trim().strip_prefix(&format!("configfile (tftp,{SERVER})")).expect("where to look").to_owned();
+    let path = path
+        .replace("$net_default_mac", "02:00:00:00:00:01")
+        .replace("$grub_cpu-$grub_platform", "x86_64-efi");
+    let menu = String::from_utf8(fetch(&net, &format!("curl -sf http://{SERVER}{path}"))).expect("text");
+    assert!(menu.contains("linux$efi $from/images/centos-7/images/pxeboot/vmlinuz inst.repo="), "{menu}");
+
     let base = format!("curl -sf {url}/images/pxeboot");
     assert!(fetch(&net, &format!("{base}/vmlinuz")) == kernel);
     assert!(fetch(&net, &format!("{base}/VMLINUZ -r 1000000-2000000")) == kernel[1_000_000..=2_000_000]);

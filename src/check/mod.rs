@@ -52,9 +52,10 @@ pub fn report(
         let _ = writeln!(out, "  /images/{name}/: {}, {}", origin.path().display(), describe(name));
     }
     let mut warnings = warnings::of_plan(plan, config, &exists);
+    warnings.extend(warnings::of_images(&settings.images));
     for index in 0..plan.networks().len() {
         let rows = rows(plan, index, &exists)?;
-        warnings.extend(warnings::of_rows(&rows, config));
+        warnings.extend(warnings::of_rows(&rows, plan, config));
         warnings.extend(warnings::of_signatures(&rows, &loader));
         let loaders = loaders(&rows, &loader);
         write_table(&mut out, plan, index, rows, config);
@@ -246,6 +247,21 @@ eth0 192.168.99.1: DHCP server
                     .to_owned(),
                 &["a"],
                 "warning: 10.44.0.0/24 is behind a relay and has no router",
+            ),
+            (
+                "[image.a]\ndir = \"/a\"\n[[boot]]\nmatch = { circuit = \"7\" }\nimage = \"a\"\n[[boot]]\nfile = \"a\"\n".to_owned(),
+                &["a"],
+                "warning: rule 1, r.toml:7 matches what DHCP alone tells: only iPXE gets its image",
+            ),
+            (
+                "[image.a]\ndir = \"/a\"\nargs = \"h={host} {ip}\"\n[[boot]]\nfile = \"a\"\n".to_owned(),
+                &["a"],
+                "boots without the arguments that hold {host}: nobody knows",
+            ),
+            (
+                "[image.a]\ndir = \"/a\"\n[[menu]]\nitems = [{ image = \"a\" }]\n[[boot]]\nfile = \"a\"\n".to_owned(),
+                &["a"],
+                "warning: images/{server}/a/lpxelinux.0 is not in the root (menu, r.toml:7)",
             ),
         ] {
             let said = said(&format!("{network}{rules}"), files);

@@ -126,6 +126,20 @@ LABEL lab
 CFG
 }
 
+# serve_image [LOADER] ROOT: an image's directory beside the root: kernel, initrd and the file that user space fetches. The root is
+# empty, but for shim and GRUB where LOADER is theirs: nobody writes a menu.
+serve_image() {
+    local root=${*: -1} image from
+    image=$root/../image
+    mkdir -p "$image"
+    serve_kernel amd64 "$image"
+    [[ $# == 2 ]] || return 0
+    from=$(installer amd64)
+    cp "$from/$1" "$from/grubx64.efi" "$root/"
+    mkdir -p "$root/debian-installer/amd64/grub"
+    cp -r "$from"/grub/*-efi "$root/debian-installer/amd64/grub/"
+}
+
 # serve_iso NAME ROOT: NAME.iso beside the root, with Debian's kernel and loaders where NAME's distribution has its own, and
 # nothing in the root.
 serve_iso() {
