@@ -26,11 +26,11 @@ use super::loaders::{self, Loaders};
 use super::root::{Root, Seen, Version};
 use super::snapshot::{Absent, Snapshots};
 use super::table::{Source, Table};
-use super::{media, netascii, path};
+use super::{media, netascii, path, sys};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
 use crate::boot::plan::Plan;
 use crate::boot::script::Catalogue;
-use crate::limits::{FRESH_TIME, NETASCII_MAX};
+use crate::limits::{FRESH_TIME, NETASCII_MAX, READ_AHEAD_BYTES};
 use crate::time::Instant;
 
 /// The files below one directory, and those of the images
@@ -216,6 +216,15 @@ impl Tree {
             }
         }
         false
+    }
+
+    /// Lets the kernel read on from the disk, for who reads these bytes from the file: once every [`READ_AHEAD_BYTES`], and twice
+    /// as much, so that it stays ahead
+    pub fn read_ahead(&self, id: ImageId, offset: u64, len: u64) {
+        let is_due = offset == 0 || offset / READ_AHEAD_BYTES != (offset + len) / READ_AHEAD_BYTES;
+        if let Some(part) = self.file(id, offset).filter(|_| is_due) {
+            sys::read_ahead(part.file, part.offset, part.len.min(2 * READ_AHEAD_BYTES));
+        }
     }
 
     /// Bytes that [`Tree::load`] brought into memory, where they lie in one piece
@@ -444,7 +453,10 @@ impl Tree {
     fn open_octet(&mut self) -> Result<Image, Miss> {
         let (source, size, modified_s) = self.open_source()?;
         let image = self.image_of(&source, size, modified_s);
-        self.table.insert(Some(&self.key), image, source)
+        let image = self.table.insert(Some(&self.key), image, source)?;
+        // While the client hears of its size, or asks on.
+        self.read_ahead(image.id, 0, 0);
+        Ok(image)
     }
 
     /// Converts the whole file now: the length must be known before the first block (RFC 2349), and offsets do not map

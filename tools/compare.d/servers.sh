@@ -4,6 +4,14 @@
 # Every server gives addresses of this pool, with the same boot file; half a million of them.
 pool_first=10.65.0.0 pool_last=10.72.255.255
 
+# processors_of NAME: those that it may run on. reveille has a shard on each.
+processors_of() {
+    case $1 in
+        reveille-2-shards) echo 0,1 ;;
+        *) echo 0 ;;
+    esac
+}
+
 # start_server NAME ROW: becomes the server (called in a process of its own).
 start_server() {
     local protocol=${2%%-*}
@@ -11,7 +19,7 @@ start_server() {
     [[ $2 != memory-http ]] || protocol=http
     cd "$state"
     case $1 in
-        reveille) exec_reveille "$protocol" ;;
+        reveille | reveille-2-shards) exec_reveille "$protocol" ;;
         dnsmasq+nginx) exec_dnsmasq_and_nginx ;;
         dnsmasq-*) exec_dnsmasq "${1#dnsmasq-}" "$protocol" ;;
         kea) exec_kea ;;
@@ -103,7 +111,7 @@ wait_for_server() {
     case $1 in
         dhcp) on_client load ready --dhcp client ;;
         storm-*) on_client load ready --dhcp client --tftp "$server_ip:69" --http "$server_ip:80" ;;
-        http* | memory-http) on_client load ready --http "$server_ip:80" ;;
+        http* | memory-http | shards-http) on_client load ready --http "$server_ip:80" ;;
         *) on_client load ready --tftp "$server_ip:69" ;;
     esac
 }
