@@ -21,11 +21,11 @@ pub trait Served {
 
 impl Served for Files {
     fn exists(&self, name: &str) -> bool {
-        Files::exists(self, name)
+        Self::exists(self, name)
     }
 
     fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed> {
-        Files::place(self, name, peer)
+        Self::place(self, name, peer)
     }
 }
 
