@@ -55,7 +55,13 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::Import(arguments) => import(&arguments)?,
         Command::Replay(arguments) => print(&replayed(arguments)?)?,
-        Command::Rack(arguments) => print(&rack::command::run(&arguments, io::stderr().is_terminal())?)?,
+        Command::Rack(arguments) => {
+            let said = rack::command::run(&arguments, io::stderr().is_terminal())?;
+            print(&said.text)?;
+            if !said.is_clean {
+                return Err("not all is well in this rack".into());
+            }
+        }
     }
     Ok(())
 }
@@ -145,5 +151,8 @@ fn report(source: &Source, plan: &Arc<Plan>, settings: &Settings) -> Result<Stri
     let library = Library::open(&settings.images, plan).map_err(|error| error.to_string())?;
     let files = Files::new(settings.root.as_deref(), &library);
     let describe = |name: &str| library.describe(name).unwrap_or_default();
-    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name))
+    let root = Files::new(settings.root.as_deref(), &Library::default());
+    let loaders = library.loaders();
+    let loader = |name: &str| loaders.describe(name).filter(|_| !root.exists(name));
+    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name), loader)
 }

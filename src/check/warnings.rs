@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::boot::client::Wants;
+use crate::boot::client::{Arch, Wants};
 use crate::boot::image::ImageSource;
 use crate::boot::plan::{BootFile, Boots, LoaderName, Match, Mode, Piece, Plan, Reason, Rule, well_known};
 use crate::boot::script;
@@ -165,6 +165,42 @@ pub(super) fn of_rows(rows: &[Row<'_>], plan: &Plan, config: Option<&Path>) -> V
             "there is nothing to boot: put a loader into the root under a name that is known ({}, …), or write a [[boot]] rule",
             names.join(", ")
         ));
+    }
+    warnings
+}
+
+/// What Secure Boot, and GRUB beside another DHCP server, make of the loaders that the root lacks
+pub(super) fn of_signatures(
+    rows: &[Row<'_>],
+    plan: &Plan,
+    loader: &impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for row in rows.iter().filter(|row| row.wants == Wants::Pxe && row.loader == LoaderName::Rom) {
+        let signed = match row.arch {
+            Some(Arch::X64_UEFI) => "bootx64.efi",
+            Some(Arch::ARM64_UEFI) => "bootaa64.efi",
+            _ => continue,
+        };
+        let Some(boot) =
+            row.answer.boot.filter(|boot| literal(boot, plan).is_some_and(|name| loader(&name).is_some()))
+        else {
+            continue;
+        };
+        if literal(boot, plan).as_deref() == Some(signed) && row.answer.mode == Mode::Proxy {
+            warnings.push(format!(
+                "{}: GRUB asks the other DHCP server for its files, not this one: install Debian's package ipxe, or write \
+                 dhcp = \"take-over\"",
+                row.stage
+            ));
+        }
+        if well_known::is_ipxe(boot) && loader(signed).is_some() {
+            warnings.push(format!(
+                "{}: {boot} is not signed, and Secure Boot refuses it: give a machine that has it on dhcp = \"take-over\" and \
+                 file = \"{signed}\" in its [[machine]]",
+                row.stage
+            ));
+        }
     }
     warnings
 }

@@ -19,8 +19,8 @@ pool=192.168.99.50-192.168.99.99
 relayed_net=10.44.0
 
 case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy ipxe-http
-    arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-debian-uefi iso-ubuntu-uefi
-    image-bios image-uefi)
+    arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-centos-uefi iso-debian-secure
+    iso-ubuntu-uefi image-bios image-uefi)
 
 is_case() {
     local name
@@ -207,17 +207,24 @@ $(ipxe_rules x86-bios undionly.kpxe)"
             reveille=(--proxy)
             standin=(none)
             ;;
-        iso-debian-uefi)
-            summary='UEFI; the server gives the addresses; nothing but an ISO image in the layout of Debian 12'
-            machine=machine_uefi content=(serve_iso debian-12) iso=debian-12
+        iso-centos-uefi)
+            summary="UEFI; the server gives the addresses; an ISO image in the layout of CentOS 7, its own shim and GRUB"
+            machine=machine_uefi content=(serve_iso centos-7) iso=centos-7
             packages=("${packages_lab[@]}" "${packages_uefi[@]}" xorriso)
             reveille=(--pool "$pool")
             standin=(none)
             ;;
+        iso-debian-secure)
+            summary="UEFI with Secure Boot; the server gives the addresses; an ISO image in the layout of Debian 12, Debian's shim and GRUB"
+            machine=machine_uefi_secure content=(serve_iso debian-12) iso=debian-12
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_signed[@]}" xorriso)
+            reveille=(--pool "$pool")
+            standin=(none)
+            ;;
         iso-ubuntu-uefi)
-            summary='UEFI; beside another DHCP server; nothing but an ISO image in the layout of Ubuntu'
+            summary='UEFI; beside another DHCP server; nothing but an ISO image in the layout of Ubuntu; iPXE'
             topology=beside machine=machine_uefi content=(serve_iso ubuntu-22.04) iso=ubuntu-22.04
-            packages=("${packages_lab[@]}" "${packages_uefi[@]}" xorriso)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_signed[@]}" xorriso)
             reveille=(--proxy)
             standin=(none)
             ;;
