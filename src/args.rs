@@ -110,6 +110,13 @@ pub struct Replay {
     /// How the comparison is printed: text or json
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<String>,
+    /// Do the first boot of the capture again, as so many machines on --interface, against whatever server answers there. Their
+    /// MAC addresses are 0a:52:56:c0:NN:NN
+    #[arg(long, value_name = "N", requires = "interface", value_parser = clap::value_parser!(u32).range(1..=45_000))]
+    pub clone: Option<u32>,
+    /// The clones are powered on all at once (burst), or one after another (ramp:60s)
+    #[arg(long, value_name = "HOW", default_value = "burst", requires = "clone")]
+    pub power_on: String,
 }
 
 /// `rack`
@@ -237,6 +244,7 @@ mod tests {
             "reveille explain --mac 88:99:aa:bb:cc:dd --uuid 4c4c4544-0051-3510-8052-b4c04f564231 --arch x64-uefi --ip 10.0.0.1",
             "reveille import dnsmasq.conf --leases dnsmasq.leases --state-dir /var/lib/reveille",
             "reveille replay boot.pcap --config r.toml",
+            "reveille replay boot.pcap --clone 400 --interface veth0 --power-on ramp:5s --log json",
             "reveille rack --machines 400 --interface veth0 --firmware bios,ipxe --power-on ramp:60s --root /data/pxe --json",
             "reveille rack --machines 42 --firmware mix --seed 7 --loss 2% --power-on ramp:60s --uplink 1G --rogue --json",
         ] {
@@ -248,6 +256,7 @@ mod tests {
             "reveille serve --http-port 0",
             "reveille rack --interface veth0 --loss 1%",
             "reveille rack --root /data/pxe",
+            "reveille replay boot.pcap --clone 400",
             "reveille explain",
         ] {
             assert!(parse(line).is_err(), "{line}");
