@@ -153,7 +153,7 @@ pub(crate) enum Step {
     Tftp(&'static tftp::Profile, Ipv4Addr, String),
     Http(&'static http::Profile, SocketAddrV4, String),
     /// The same, after so long
-    After(Duration, Box<Step>),
+    After(Duration, Box<Self>),
     Booted,
     Fail(Failure),
 }
