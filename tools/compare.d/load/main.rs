@@ -8,6 +8,7 @@
 // Sizes here are of frames, rates and files that this program itself makes.
 #![allow(clippy::cast_possible_truncation)]
 
+mod chart;
 mod dhcp;
 mod floor;
 mod frame;
@@ -53,6 +54,8 @@ enum Command {
     Floor(floor::Floor),
     /// Writes a file whose bytes do not repeat
     Make { file: PathBuf, bytes: usize },
+    /// A chart of racks that are switched on
+    Chart(chart::Arguments),
     /// Results, one a line on the standard input, as a table
     Report(report::Arguments),
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Ready(arguments) => ready::run(&arguments),
         Command::Floor(floor) => floor::run(&floor),
         Command::Make { file, bytes } => make(&file, bytes),
+        Command::Chart(arguments) => chart::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
     };
     match result {

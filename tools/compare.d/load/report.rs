@@ -167,7 +167,9 @@ impl Server {
         ] {
             say(of(name).map(|count| format!("{count:.0} {what}")));
         }
-        say(of("lost_frames").filter(|&lost| lost > 0.0).map(|lost| format!("{lost:.0} frames lost by the load")));
+        say(of("lost_frames")
+            .filter(|&lost| lost > 0.0)
+            .map(|lost| format!("{lost:.0} frames lost by the load")));
         say(of("server_cpu_us").filter(|_| is_storm).map(|us| format!("CPU {:.2} s", us / 1e6)));
         if is_storm {
             return words.join(", ");
