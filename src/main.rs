@@ -45,15 +45,30 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let (plan, settings) = source.load()?;
             let plan = Arc::new(plan);
             let files = Files::new(settings.root.as_deref(), &Library::open(&settings.images, &plan)?);
-            let exists = |name: &str| files.exists(name);
-            let said = explain::explain(&arguments, &plan, source.file().as_deref(), exists)?;
-            print(&said)?;
+            let config = source.file();
+            let said = match &arguments.capture {
+                Some(file) => explain::explain_capture(&read(file)?, &plan, config.as_deref(), &files)
+                    .map_err(|error| format!("{}: {error}", file.display())),
+                None => explain::explain(&arguments, &plan, config.as_deref(), &files),
+            };
+            print(&said?)?;
         }
         Command::Import(arguments) => import(&arguments)?,
         Command::Replay(arguments) => print(&replayed(arguments)?)?,
-        Command::Rack(arguments) => print(&rack::command::run(&arguments, io::stderr().is_terminal())?)?,
+        Command::Rack(arguments) => {
+            let said = rack::command::run(&arguments, io::stderr().is_terminal())?;
+            print(&said.text)?;
+            if !said.is_clean {
+                return Err("not all is well in this rack".into());
+            }
+        }
     }
     Ok(())
+}
+
+/// The bytes of a capture
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
 }
 
 /// Prints to the standard output; a reader that has seen enough (`| head`) is no error
@@ -68,8 +83,7 @@ fn print(said: &impl Display) -> io::Result<()> {
 /// What a capture's clients would have been answered. With neither a file nor an interface named, the capture itself says
 /// what its server was told: the usual file is not meant.
 fn replayed(arguments: args::Replay) -> Result<String, Box<dyn std::error::Error>> {
-    let capture = std::fs::read(&arguments.file)
-        .map_err(|error| format!("cannot read {}: {error}", arguments.file.display()))?;
+    let capture = read(&arguments.file)?;
     let tree =
         |root: &Path| Tree::open(root).map_err(|error| format!("cannot open {}: {error}", root.display()));
     let is_configured = arguments.setup.config.is_some() || !arguments.setup.interface.is_empty();
@@ -137,5 +151,8 @@ fn report(source: &Source, plan: &Arc<Plan>, settings: &Settings) -> Result<Stri
     let library = Library::open(&settings.images, plan).map_err(|error| error.to_string())?;
     let files = Files::new(settings.root.as_deref(), &library);
     let describe = |name: &str| library.describe(name).unwrap_or_default();
-    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name))
+    let root = Files::new(settings.root.as_deref(), &Library::default());
+    let loaders = library.loaders();
+    let loader = |name: &str| loaders.describe(name).filter(|_| !root.exists(name));
+    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name), loader)
 }

@@ -3,13 +3,19 @@
 #![allow(clippy::cast_possible_truncation, reason = "numbers chosen to fit")]
 
 use std::fs::{self, OpenOptions};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::{env, process};
 
 use super::iso::testing::{ROOT, dots, image, record};
-use super::{Library, Tree};
+use super::{Library, Placed, Tree};
 use crate::boot::image::{Form, ImageSource, Images, Miss, Origin};
+use crate::boot::plan::{ImageMenu, Mode, Network, Plan};
+use crate::limits::FRESH_TIME;
+use crate::time::{Duration, Instant};
+use crate::wire::ethernet::MacAddr;
 
 struct Scratch(PathBuf);
 
@@ -154,6 +160,40 @@ fn a_replaced_image_is_noticed_and_its_readers_keep_theirs() {
 }
 
 #[test]
+fn a_name_is_looked_at_once_a_moment_and_never_later() {
+    let scratch = Scratch::new("fresh");
+    let (path, next) = (scratch.0.join("root/images/own/file"), scratch.0.join("next"));
+    let mut tree = scratch.tree();
+    let now = Instant::from_secs(1_800_000_000);
+    tree.set_now(now);
+    let old = tree.open(b"images/own/file", Form::Octet).unwrap();
+    assert_eq!(tree.open(b"images/own/file", Form::Octet).unwrap(), old, "looked at: it is the same");
+    fs::write(&next, "another").unwrap();
+    fs::rename(&next, &path).unwrap();
+    // Within the moment the name means what it meant; at its end it is looked at.
+    tree.set_now(now + Duration::from_micros(FRESH_TIME.as_micros() - 1));
+    assert_eq!(tree.open(b"images/own/file", Form::Octet).unwrap(), old);
+    tree.set_now(now + FRESH_TIME);
+    let new = tree.open(b"images/own/file", Form::Octet).unwrap();
+    assert_ne!((new.id, new.version), (old.id, old.version));
+    let mut bytes = [0; 7];
+    tree.read_at(old.id, 0, &mut bytes[..6]).unwrap();
+    assert_eq!(&bytes[..6], b"root's", "who began with the old one goes on with it");
+    tree.read_at(new.id, 0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"another");
+    // Written in place within the moment: what is opened is what it was, or nothing.
+    tree.open(b"images/own/file", Form::Octet).unwrap();
+    fs::write(&path, "changed").unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let opened = tree.open(b"images/own/file", Form::Octet).unwrap();
+    assert!(tree.read_at(opened.id, 0, &mut bytes).is_err());
+    tree.set_now(now + FRESH_TIME + FRESH_TIME);
+    let opened = tree.open(b"images/own/file", Form::Octet).unwrap();
+    tree.read_at(opened.id, 0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"changed");
+}
+
+#[test]
 fn an_image_that_is_written_over_ends_its_readers() {
     let scratch = Scratch::new("written");
     let mut tree = scratch.tree();
@@ -183,4 +223,96 @@ fn an_image_that_cannot_be_served_says_why() {
     let error = library.add(&ImageSource::new("x", Origin::Iso(path.clone()))).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: it is not an ISO 9660 image", path.display()));
     assert!(library.add(&ImageSource::new("x", Origin::Directory(path))).is_err());
+}
+
+/// A plan that serves 192.168.99.1, and a library whose only image boots
+fn bootable(scratch: &Scratch) -> Library {
+    for file in ["vmlinuz", "initrd"] {
+        fs::create_dir_all(scratch.0.join("casper/casper")).unwrap();
+        fs::write(scratch.0.join("casper/casper").join(file), file).unwrap();
+    }
+    let network = Network {
+        interface: "eth0".into(),
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        address: Ipv4Addr::new(192, 168, 99, 1),
+        mode: Mode::Full,
+        authoritative: true,
+        probe: true,
+        subnets: Vec::new(),
+    };
+    let plan = Arc::new(Plan::new(vec![network], Vec::new(), Vec::new(), Vec::new()));
+    let image = ImageSource::new("jammy", Origin::Directory(scratch.0.join("casper")));
+    Library::open(&[image], &plan).unwrap()
+}
+
+#[test]
+fn the_operators_file_goes_before_a_generated_one() {
+    let scratch = Scratch::new("generated");
+    let library = bootable(&scratch);
+    let root = scratch.0.join("root");
+    let mut tree = Tree::with_images(Some(&root), &library).unwrap();
+    let generated = all(&mut tree, "pxelinux.cfg/default").unwrap();
+    assert!(generated.starts_with(b"DEFAULT jammy\n"), "{}", String::from_utf8_lossy(&generated));
+    assert!(all(&mut tree, "EFI/centos/grub.cfg").unwrap().starts_with(b"configfile "));
+    assert_eq!(all(&mut tree, "pxelinux.cfg/01-02-00-00-00-00-01"), Err(Miss::NotFound));
+    let text = tree.open(b"pxelinux.cfg/default", Form::Netascii).unwrap();
+    assert!(tree.bytes(text.id).unwrap().starts_with(b"DEFAULT jammy\r\n"));
+    tree.close(text.id);
+    assert_eq!(tree.open_images(), 0, "nothing generated stays");
+    // It is there at once, and gone at once.
+    fs::create_dir_all(root.join("pxelinux.cfg")).unwrap();
+    fs::write(root.join("pxelinux.cfg/default"), "mine").unwrap();
+    assert_eq!(all(&mut tree, "pxelinux.cfg/default").unwrap(), b"mine");
+    let path = root.canonicalize().unwrap().join("pxelinux.cfg/default");
+    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::File(path)));
+    fs::remove_file(root.join("pxelinux.cfg/default")).unwrap();
+    let text = String::from_utf8(generated).unwrap();
+    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::Generated(text)));
+}
+
+#[test]
+fn a_new_plan_is_heard_by_what_is_generated() {
+    let scratch = Scratch::new("plan");
+    let mut tree = Tree::with_images(None, &bootable(&scratch)).unwrap();
+    let title = ImageMenu { title: "Rack 7".into(), always: true, ..ImageMenu::default() };
+    let networks = vec![Network {
+        interface: "eth0".into(),
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        address: Ipv4Addr::new(10, 0, 0, 1),
+        mode: Mode::Full,
+        authoritative: true,
+        probe: true,
+        subnets: Vec::new(),
+    }];
+    let plan = Plan::new(networks, Vec::new(), Vec::new(), Vec::new()).with_image_menu(title);
+    tree.on_plan(&Arc::new(plan));
+    let text = String::from_utf8(all(&mut tree, "pxelinux.cfg/default").unwrap()).unwrap();
+    assert!(text.contains("Rack 7") && text.contains("LINUX ::images/jammy/casper/vmlinuz"), "{text}");
+}
+
+#[test]
+fn loaders_of_the_root_lie_in_an_images_own_folder_too() {
+    let scratch = Scratch::new("loaders");
+    let root = scratch.0.join("root");
+    fs::write(root.join("lpxelinux.0"), "mine").unwrap();
+    fs::write(root.join("ldlinux.c32"), "its library").unwrap();
+    let mut tree = Tree::with_images(Some(&root), &bootable(&scratch)).unwrap();
+    let folder = "images/192.168.99.1/jammy";
+    assert_eq!(all(&mut tree, &format!("{folder}/lpxelinux.0")).unwrap(), b"mine");
+    let kept = tree.open(format!("{folder}/ldlinux.c32").as_bytes(), Form::Octet).unwrap();
+    tree.close(kept.id);
+    let again = tree.open(format!("{folder}/ldlinux.c32").as_bytes(), Form::Octet).unwrap();
+    assert_eq!(again.id, kept.id, "it is kept open as any file");
+    // The system's modules are of another version than the operator's pxelinux.
+    for path in ["menu.c32", "images/192.168.99.1/jammy/menu.c32", "images/192.168.99.1/other/lpxelinux.0"] {
+        assert_eq!(all(&mut tree, path), Err(Miss::NotFound), "{path}");
+    }
+    let text = all(&mut tree, &format!("{folder}/pxelinux.cfg/default")).unwrap();
+    assert!(text.starts_with(b"DEFAULT jammy\n"));
+    let mut bare = Tree::with_images(None, &bootable(&scratch)).unwrap();
+    let system = fs::read("/usr/lib/PXELINUX/lpxelinux.0");
+    match system {
+        Ok(bytes) => assert_eq!(all(&mut bare, &format!("{folder}/lpxelinux.0")).unwrap(), bytes),
+        Err(_) => assert_eq!(all(&mut bare, "lpxelinux.0"), Err(Miss::NotFound)),
+    }
 }

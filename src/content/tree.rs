@@ -1,19 +1,20 @@
 //! A directory tree as images: opening, sharing, reading, and never two versions in one transfer.
 //!
-//! A file is opened once a version and shared by all who read that version. Each later open asks the file system, by
-//! one call, whether the name still means it; a replaced file becomes another image while those who began with the old
+//! A file is opened once a version and shared by all who read that version. A later open asks the file system, by one call,
+//! whether the name still means it, unless that was asked a moment ago ([`FRESH_TIME`]): a rack asks for one file thousands
+//! of times a second, and gets what it would have got a moment earlier. A replaced file becomes another image while those who began with the old
 //! one go on with it. A file that is written in place is caught at the next read ([`Tree::read_at`]) or check
 //! ([`Tree::verify`]), and its transfers end there; what of it is in memory by then ([`Tree::load`]) is still the version that
 //! was opened, and is served to its end. Files of an ISO image are pieces of that one file, and the same holds.
 
 use std::ffi::{CStr, CString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disc::Disc;
@@ -21,14 +22,15 @@ use super::iso::{Extent, What};
 use super::library::{FOLDER, Library, Mount, Place, Within, within};
 use super::listed::Listed;
 use super::listing;
-use super::root::{Root, Seen};
+use super::loaders::{self, Loaders};
+use super::root::{Root, Seen, Version};
 use super::snapshot::{Absent, Snapshots};
 use super::table::{Source, Table};
 use super::{media, netascii, path};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
 use crate::boot::plan::Plan;
 use crate::boot::script::Catalogue;
-use crate::limits::NETASCII_MAX;
+use crate::limits::{FRESH_TIME, NETASCII_MAX};
 use crate::time::Instant;
 
 /// The files below one directory, and those of the images
@@ -39,14 +41,27 @@ pub struct Tree {
     mounts: Vec<Mount>,
     /// What is generated for loaders; a file of the root goes before
     catalogue: Option<Catalogue>,
-    /// Loaders that the system has; those in the root go before
-    loaders: Vec<Root>,
+    /// Loaders of images and packages; those in the root go before
+    loaders: Arc<Loaders>,
     /// Who opens, as far as it is known: a generated text may be for it alone
     peer: Option<Ipv4Addr>,
     table: Table,
     snapshots: Arc<Snapshots>,
+    /// The time, where it is told
+    now: Option<Instant>,
     /// The name in hand: a byte for the form, the plain path, a NUL
     key: Vec<u8>,
+}
+
+/// Where the bytes at a path come from, for people
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// A file, in the root, in an image's directory or among the system's loaders
+    File(PathBuf),
+    /// A piece of an ISO image: the file, the offset of its first byte there, and how many there are
+    Iso(PathBuf, u64, u64),
+    /// Written when it is asked for
+    Generated(String),
 }
 
 /// Bytes of an image that lie side by side in a file
@@ -79,11 +94,30 @@ impl Tree {
             root,
             mounts,
             catalogue: library.catalogue(),
-            loaders: library.loaders(),
+            loaders: Arc::new(library.loaders()),
             peer: None,
             table: Table::default(),
             snapshots: Arc::new(Snapshots::new()),
+            now: None,
             key: Vec::new(),
+        })
+    }
+
+    /// Where the bytes at `path` come from that a client at `peer` would get
+    pub fn place(&mut self, peer: Option<Ipv4Addr>, path: &[u8]) -> Option<Placed> {
+        self.set_key(b'o', path).ok()?;
+        self.peer = peer;
+        let opened = self.open_source();
+        self.peer = None;
+        let named = |file: &File| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
+        Some(match opened.ok()? {
+            (Source::File(file, _), ..) => Placed::File(named(&file)?),
+            (Source::Disc(disc, _, extents), len, _) => {
+                Placed::Iso(named(&disc.file)?, extents.first().map_or(0, |extent| extent.offset), len)
+            }
+            (Source::Generated(text) | Source::Converted(text, _), ..) => {
+                Placed::Generated(String::from_utf8_lossy(&text).into_owned())
+            }
         })
     }
 
@@ -91,6 +125,11 @@ impl Tree {
     #[must_use]
     pub fn sharing(self, snapshots: Arc<Snapshots>) -> Self {
         Self { snapshots, ..self }
+    }
+
+    /// Tells the time: a name that was looked at within [`FRESH_TIME`] is not looked at again. Without it, each open looks.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = Some(now);
     }
 
     /// As [`Tree::open`], for a kernel without `openat2`
@@ -181,33 +220,17 @@ impl Tree {
 
     /// Bytes that [`Tree::load`] brought into memory, where they lie in one piece
     pub fn resident(&self, id: ImageId, offset: u64, len: usize) -> Option<&[u8]> {
-        let entry = self.table.entry(id)?;
-        let offset = usize::try_from(offset).ok()?;
-        match (&entry.snapshot, entry.source.bytes()) {
-            (Some(snapshot), _) => snapshot.bytes(offset, len),
-            (None, bytes) => bytes?.get(offset..offset.checked_add(len)?),
-        }
+        self.resident_from(id, offset)?.get(..len)
     }
 
-    /// Copies bytes that [`Tree::load`] brought into memory to consecutive places; false where they are not there
-    pub fn copy<'b>(&self, id: ImageId, offset: u64, mut places: impl Iterator<Item = &'b mut [u8]>) -> bool {
-        let (Some(entry), Ok(mut offset)) = (self.table.entry(id), usize::try_from(offset)) else {
-            return false;
-        };
-        places.all(|place| {
-            let from = offset;
-            offset += place.len();
-            match (&entry.snapshot, entry.source.bytes()) {
-                (Some(snapshot), _) => snapshot.copy(from, place),
-                (None, bytes) => match bytes.and_then(|bytes| bytes.get(from..offset)) {
-                    Some(bytes) => {
-                        place.copy_from_slice(bytes);
-                        true
-                    }
-                    None => false,
-                },
-            }
-        })
+    /// What [`Tree::load`] brought into memory from `offset` on, as far as it lies in one piece
+    pub fn resident_from(&self, id: ImageId, offset: u64) -> Option<&[u8]> {
+        let entry = self.table.entry(id)?;
+        let offset = usize::try_from(offset).ok()?;
+        match &entry.snapshot {
+            Some(snapshot) => snapshot.bytes_from(offset),
+            None => entry.source.bytes()?.get(offset..),
+        }
     }
 
     /// Whether the file still is what was opened. False ends the transfer: a client with part of one version must never get
@@ -287,15 +310,16 @@ impl Tree {
     fn reopen(&mut self) -> Option<Image> {
         let (id, entry) = self.table.find(&self.key)?;
         let version = entry.source.seen()?.version;
+        if self.now.zip(entry.looked_at).is_some_and(|(now, looked_at)| now < looked_at + FRESH_TIME) {
+            return self.table.reopen(id);
+        }
         let now = match (self.on_disk(), self.within()) {
-            (Some((root, path)), _) => root.peek(path).or_else(|| {
-                let name = self.loader_name()?;
-                self.loader_places().find_map(|place| place.peek(&name))
-            }),
+            (Some((root, path)), _) => root.peek(path).or_else(|| self.peek_loader()),
             (None, Within::Mount { number, .. } | Within::Whole { number }) => self.mounts[number].version(),
-            (None, _) => None,
+            (None, _) => self.peek_loader(),
         };
         if now == Some(version) {
+            self.table.entry_mut(id)?.looked_at = self.now;
             return self.table.reopen(id);
         }
         self.table.disown(id);
@@ -314,11 +338,10 @@ impl Tree {
             return open_on(&disc, &self.key[from..self.key.len() - 1]);
         }
         let (file, seen) = match self.open_file() {
-            Err(Miss::NotFound) => return self.open_script(),
+            Err(Miss::NotFound) => return self.open_loader().unwrap_or_else(|| self.open_script()),
             opened => opened?,
         };
-        let (size, modified_s) = (seen.version.size, seen.version.modified_s());
-        Ok((Source::File(file, seen), size, modified_s))
+        Ok(on_file((file, seen)))
     }
 
     /// The generated text in hand. It is written for this opening, and gone after it: as many bytes as
@@ -334,13 +357,12 @@ impl Tree {
     /// Whether a loader at the path would be served
     fn lies_beside(&self, path: &str) -> bool {
         let Ok(name) = CString::new(path) else { return false };
-        let packaged = |name: &CStr| self.loader_places().any(|place| place.peek(name).is_some());
+        let is_top = !path.contains('/');
         self.root.as_ref().is_some_and(|root| root.peek(&name).is_some())
-            || (!path.contains('/') && self.is_usable(&name) && packaged(&name))
+            || (is_top && self.system_loader(&name).is_some())
     }
 
-    /// What the path in hand is called where the system has its loaders: a name at the top of the root, or below an image's own
-    /// folder
+    /// What the path in hand is called where loaders lie: a name at the top of the root, or below an image's own folder
     fn loader_name(&self) -> Option<CString> {
         let plain = self.plain();
         let name = match &self.catalogue {
@@ -349,35 +371,55 @@ impl Tree {
             Some(catalogue) => catalogue.loader_at(plain).map(str::as_bytes),
             None => None,
         };
-        CString::new(name?).ok().filter(|name| self.is_usable(name))
+        CString::new(name?).ok()
     }
 
-    /// pxelinux and its modules are of one version, or do not start: those of the system go together
-    fn is_usable(&self, name: &CStr) -> bool {
+    /// The loader of that name that stands in for one of the root. pxelinux and its modules are of one version, or do not start:
+    /// the system's do not stand in for those that the operator's pxelinux lacks.
+    fn system_loader<'t>(&'t self, name: &'t CStr) -> Option<loaders::Place<'t>> {
         let own = |name: &CStr| self.root.as_ref().is_some_and(|root| root.peek(name).is_some());
-        !name.to_bytes().ends_with(b".c32") || !(own(c"lpxelinux.0") || own(c"pxelinux.0"))
+        let is_module = name.to_bytes().ends_with(b".c32");
+        let is_usable = !is_module || !(own(c"lpxelinux.0") || own(c"pxelinux.0"));
+        self.loaders.get(name).filter(|_| is_usable)
     }
 
-    /// Where loaders are looked for: an image's own folder has those of the root too
-    fn loader_places(&self) -> impl Iterator<Item = &Root> {
+    /// Opens the loader that the path in hand names, where nothing lies there
+    fn open_loader(&mut self) -> Option<Result<(Source, u64, u64), Miss>> {
+        let name = self.loader_name()?;
+        // An image's own folder has the loaders of the root too.
+        if let Some(root) = self.root.as_ref().filter(|_| self.plain().contains(&b'/')) {
+            match root.open_file(&name) {
+                Err(Miss::NotFound) => {}
+                opened => return Some(opened.map(on_file)),
+            }
+        }
+        let (number, path) = match self.system_loader(&name)? {
+            loaders::Place::Package { root, file, .. } => return Some(root.open_file(file).map(on_file)),
+            loaders::Place::Image { number, path, .. } => (number, path.to_owned()),
+        };
+        Some(match &mut self.mounts.get_mut(number)?.place {
+            Place::Iso { drive, known } => drive.disc(known).and_then(|disc| open_on(&disc, path.to_bytes())),
+            Place::Directory(root) => root.open_file(&path).map(on_file),
+        })
+    }
+
+    fn peek_loader(&self) -> Option<Version> {
+        let name = self.loader_name()?;
         let own = self.root.as_ref().filter(|_| self.plain().contains(&b'/'));
-        own.into_iter().chain(&self.loaders)
+        own.and_then(|root| root.peek(&name)).or_else(|| match self.system_loader(&name)? {
+            loaders::Place::Package { root, file, .. } => root.peek(file),
+            loaders::Place::Image { number, path, .. } => match &self.mounts.get(number)?.place {
+                Place::Iso { drive, .. } => drive.peek(),
+                Place::Directory(root) => root.peek(path),
+            },
+        })
     }
 
     /// Opens the file in hand; where the process has no descriptor left, those of idle files make room
     fn open_file(&mut self) -> Result<(File, Seen), Miss> {
-        let open = |tree: &Self| {
-            let own = match tree.on_disk() {
-                Some((root, path)) => root.open_file(path),
-                None => Err(Miss::NotFound),
-            };
-            match tree.loader_name() {
-                Some(name) if matches!(own, Err(Miss::NotFound)) => {
-                    let mut opened = tree.loader_places().map(|place| place.open_file(&name));
-                    opened.find(|opened| !matches!(opened, Err(Miss::NotFound))).unwrap_or(own)
-                }
-                _ => own,
-            }
+        let open = |tree: &Self| match tree.on_disk() {
+            Some((root, path)) => root.open_file(path),
+            None => Err(Miss::NotFound),
         };
         match open(self) {
             Err(Miss::Busy) => {
@@ -518,6 +560,12 @@ impl Images for Tree {
     }
 }
 
+/// An open file, whole
+fn on_file((file, seen): (File, Seen)) -> (Source, u64, u64) {
+    let (size, modified_s) = (seen.version.size, seen.version.modified_s());
+    (Source::File(file, seen), size, modified_s)
+}
+
 /// Opens a file of an ISO image
 fn open_on(disc: &Arc<Disc>, path: &[u8]) -> Result<(Source, u64, u64), Miss> {
     let (what, modified_s) = disc.index.find(path).ok_or(Miss::NotFound)?;
@@ -565,7 +613,7 @@ fn hash(value: &impl Hash) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::{env, fs, process};
+    use std::{env, process};
 
     use super::*;
 

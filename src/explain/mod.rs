@@ -1,5 +1,7 @@
 //! `explain`: what one machine would get at each stage of its boot, and by which rule. It asks the plan, as the server does.
 
+mod capture;
+mod files;
 pub mod request;
 
 use std::fmt::Write as _;
@@ -12,6 +14,8 @@ use crate::boot::plan::{Answer, BOOT_FILE_MAX, LoaderName, Network, Plan, Reason
 use crate::config::{self, mode_name};
 use crate::log::why;
 use crate::wire::dhcp::Message;
+pub use capture::explain_capture;
+pub use files::Served;
 use request::{Machine, Stage};
 
 /// Architectures that a table shows
@@ -65,7 +69,18 @@ pub fn row<'p>(
     let len = request::emit(stage, machine, &mut bytes)
         .map_err(|_| "the classes and the circuit do not fit a DHCP request".to_owned())?;
     let message = Message::parse(&bytes[..len]).map_err(|error| error.to_string())?;
-    let client = Client::from_request(&message, network);
+    row_of(&message, plan, network, ip, exists)
+}
+
+/// What a request gets by the plan's network of that index
+fn row_of<'p>(
+    message: &Message<'_>,
+    plan: &'p Plan,
+    network: usize,
+    ip: Option<Ipv4Addr>,
+    exists: &impl Fn(&str) -> bool,
+) -> Result<Row<'p>, String> {
+    let client = Client::from_request(message, network);
     let answer = plan.answer(&client);
     let ip = ip.or(answer.machine.and_then(|machine| machine.address));
     let file = answer.boot.map(|boot| {
@@ -146,10 +161,11 @@ pub fn explain(
     arguments: &Explain,
     plan: &Plan,
     config: Option<&Path>,
-    exists: impl Fn(&str) -> bool,
+    files: &impl Served,
 ) -> Result<String, String> {
+    let mac = arguments.mac.as_deref().unwrap_or_default();
     let machine = Machine {
-        mac: arguments.mac.parse().map_err(|error| format!("--mac {}: {error}", arguments.mac))?,
+        mac: mac.parse().map_err(|error| format!("--mac {mac}: {error}"))?,
         uuid: arguments.uuid.as_deref().map(config::uuid).transpose()?,
         relay: arguments.relay,
         circuit: arguments.circuit.as_deref(),
@@ -162,21 +178,35 @@ pub fn explain(
     for network in networks_of(plan, arguments.relay.or(arguments.ip)) {
         let mut rows = Vec::new();
         for stage in stages(arch, loader) {
-            rows.push(row(plan, network, stage, &machine, arguments.ip, &exists)?);
+            rows.push(row(plan, network, stage, &machine, arguments.ip, &|name: &str| files.exists(name))?);
         }
         if arch.is_none() && loader.is_none() {
             rows.retain(|row| row.file.is_some() || row.loader == LoaderName::System);
         }
         join_ipxe(&mut rows);
-        if let Some(first) = rows.first() {
-            write_head(&mut out, &machine, first, config);
-        }
-        write_rows(&rows, config, &mut out);
-        if rows.iter().all(|row| row.file.is_none()) {
-            let _ = writeln!(out, "  it boots nothing from here: no rule matches it");
-        }
+        write_machine(&mut out, plan, &machine, arguments.ip, &rows, config, files);
     }
     Ok(out)
+}
+
+/// All that is told of a machine
+fn write_machine(
+    out: &mut String,
+    plan: &Plan,
+    machine: &Machine<'_>,
+    ip: Option<Ipv4Addr>,
+    rows: &[Row<'_>],
+    config: Option<&Path>,
+    files: &impl Served,
+) {
+    if let Some(first) = rows.first() {
+        write_head(out, machine, first, config);
+    }
+    write_rows(rows, config, out);
+    files::write(out, plan, rows, machine, ip, files);
+    if rows.iter().all(|row| row.file.is_none()) {
+        let _ = writeln!(out, "  it boots nothing from here: no rule matches it");
+    }
 }
 
 /// The networks that the request may come in by: the one whose subnet holds the address, else all of them
@@ -234,6 +264,9 @@ fn write_head(out: &mut String, machine: &Machine<'_>, row: &Row<'_>, config: Op
         let address = machine.address.map_or(String::new(), |address| format!(", {address}"));
         let _ = writeln!(out, "  it is{name}{address} ({place})");
     }
+    if let Some(chosen) = &answer.image {
+        let _ = writeln!(out, "  it boots {} ({})", files::image(chosen), why(chosen.reason, config));
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +276,20 @@ mod tests {
     use super::*;
     use crate::args::{Command, CommandLine};
     use crate::config::testing::{EXAMPLE, load};
+    use crate::content::Placed;
+
+    /// A root that holds lpxelinux alone
+    struct Pxelinux;
+
+    impl Served for Pxelinux {
+        fn exists(&self, name: &str) -> bool {
+            name == "lpxelinux.0"
+        }
+
+        fn place(&self, name: &str, _: Option<Ipv4Addr>) -> Option<Placed> {
+            self.exists(name).then(|| Placed::File(Path::new("/data/pxe").join(name)))
+        }
+    }
 
     fn said(config: &str, arguments: &str) -> String {
         let line = format!("reveille explain {arguments}");
@@ -251,7 +298,7 @@ mod tests {
             panic!("{line}");
         };
         let (plan, _) = load(config).unwrap();
-        explain(&arguments, &plan, Some(Path::new("r.toml")), |name| name == "lpxelinux.0").unwrap()
+        explain(&arguments, &plan, Some(Path::new("r.toml")), &Pxelinux).unwrap()
     }
 
     #[test]
@@ -264,6 +311,10 @@ mod tests {
   x86-bios  lpxelinux.0                              rule 2, r.toml:19
   ipxe      http://192.168.99.1/boot.ipxe (missing)  rule 1, r.toml:15
   system    nothing                                  does not boot from the network
+  lpxelinux.0: /data/pxe/lpxelinux.0
+  ldlinux.c32: missing
+  pxelinux.cfg/01-88-99-aa-bb-cc-dd … pxelinux.cfg/default: missing
+  boot.ipxe: missing
 "
         );
     }

@@ -52,7 +52,7 @@ pub fn plan_with(mode: Mode, file: &str, dns: Ipv4Addr) -> Plan {
         probe: false,
         subnets: vec![subnet],
     };
-    Plan::new(vec![network], well_known::rules(|name| name == file), Vec::new(), Vec::new())
+    Plan::new(vec![network], well_known::rules(|_, name| name == file, false), Vec::new(), Vec::new())
 }
 
 /// A PXE ROM's message: OVMF's options, on an independent codec
