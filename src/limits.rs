@@ -24,11 +24,15 @@ pub const OUTBOX_SLOTS: usize = BATCH * REPLIES_PER_EVENT;
 /// Replies held back for their leases' commit; more wait for the client's next try
 pub const HELD_MAX: usize = 8192;
 
+/// Bytes of lease changes beside the lease table: a storm's last half second, moved into the table in about a hundredth of one
+pub const JOURNAL_BYTES_MAX: usize = 512 << 10;
 /// Leases and holds of the whole server
 pub const LEASES_MAX: usize = 1 << 20;
 /// An OFFER holds its address this long for its chaddr, the length of a ROM's retries (4 + 8 + 16 + 32 s)
 pub const OFFER_HOLD: Duration = Duration::from_secs(60);
 
+/// Kinds of replies whose options are kept composed; a rack has two for each kind of machine and loader
+pub const TEMPLATES_MAX: usize = 32;
 /// Clients that are watched for doing the same again and again; more take each other's places
 pub const TALLIED_MAX: usize = 4_096;
 /// Offers held back for a probe at a time; more leave at once, unprobed

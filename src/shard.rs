@@ -211,6 +211,7 @@ impl<I: Images> Shard<I> {
         self.plan = plan;
         if let Some(addresses) = &mut self.addresses {
             addresses.dhcp.on_plan();
+            addresses.proxy.on_plan();
         }
     }
 

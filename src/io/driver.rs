@@ -17,6 +17,7 @@ use super::flush;
 use super::held::Held;
 use super::kernel::{Kernel, Wake, sources};
 use super::notes::Notes;
+use super::pace::Pace;
 use super::receive::{self, Event, OwnAddresses, Source};
 use super::send::Sender;
 use super::sockets::Sockets;
@@ -79,6 +80,8 @@ impl Remote {
 struct Input {
     source: Source,
     is_open: bool,
+    /// DHCP's sockets only
+    pace: Pace,
 }
 
 /// One shard and its sockets
@@ -120,7 +123,8 @@ impl Driver {
             Way::Epoll => Epoll::new(&mut sockets).map(|(epoll, waker)| (Box::new(epoll) as _, waker))?,
             Way::Uring => Uring::new(&sockets).map(|(uring, waker)| (Box::new(uring) as _, waker))?,
         };
-        let inputs = sources(&sockets).map(|source| Input { source, is_open: true }).collect();
+        let inputs =
+            sources(&sockets).map(|source| Input { source, is_open: true, pace: Pace::default() }).collect();
         let (tell, control) = crossbeam_channel::unbounded();
         let driver = Self {
             kernel,
@@ -204,9 +208,11 @@ impl Driver {
         }
         let shard = self.shard.next_deadline().filter(|_| !self.is_held_up());
         let accept = accepts.then_some(self.accept_at);
+        let polls =
+            self.inputs.iter().filter(|input| input.is_open).filter_map(|input| input.pace.next_deadline());
         let deadlines =
             [shard, accept, self.sender.next_deadline(), self.streams.next_deadline(), self.stop_at];
-        let next = deadlines.into_iter().flatten().min()?;
+        let next = deadlines.into_iter().flatten().chain(polls).min()?;
         Some(time::Duration::from_micros(next.since(now).as_micros()))
     }
 
@@ -256,12 +262,16 @@ impl Driver {
 
     fn read(&mut self, index: usize) {
         let input = &self.inputs[index];
-        if !self.kernel.is_ready(index) || !self.may_read(input) {
+        let is_due = || input.pace.next_deadline().is_some_and(|due| due <= self.clock.now());
+        if !(self.kernel.is_ready(index) || is_due()) || !self.may_read(input) {
             return;
         }
         let source = input.source;
         let received = self.kernel.receive(index, &self.sockets);
         let now = self.clock.now();
+        if matches!(source, Source::Dhcp(_)) {
+            self.set_pace(index, now, received);
+        }
         self.shard.images().set_now(now);
         for index in 0..received {
             if !self.outbox.has_room() {
@@ -282,10 +292,19 @@ impl Driver {
         self.flush(now);
     }
 
+    /// Polls a socket that is busy, and listens to one that is not
+    fn set_pace(&mut self, index: usize, now: Instant, received: usize) {
+        let pace = &mut self.inputs[index].pace;
+        let changes = pace.on_received(now, received);
+        if changes && !self.kernel.listen(index, !pace.is_polled(), &self.sockets) {
+            pace.on_refused();
+        }
+    }
+
     /// Sends what the outbox holds and empties it
     fn flush(&mut self, now: Instant) {
         loop {
-            self.held.take(&self.outbox, self.shard.stats_mut(), &self.notes);
+            self.held.take(&mut self.outbox, self.shard.stats_mut(), &self.notes);
             self.send_ready(now);
             if let Some(tap) = &self.tap {
                 tap.on_replies(now, self.outbox.slots());

@@ -111,6 +111,19 @@ impl Kernel for Epoll {
         self.inputs[input].is_ready
     }
 
+    fn listen(&mut self, input: usize, listens: bool, sockets: &Sockets) -> bool {
+        let Some(socket) = descriptor(sockets, self.inputs[input].source) else { return false };
+        let (socket, registry) = (socket.as_raw_fd(), self.poll.registry());
+        let mut socket = SourceFd(&socket);
+        let done = if listens {
+            // The kernel tells of what is there already, too.
+            registry.register(&mut socket, Token(SOURCES + input), Interest::READABLE)
+        } else {
+            registry.deregister(&mut socket)
+        };
+        done.is_ok()
+    }
+
     fn receive(&mut self, input: usize, sockets: &Sockets) -> usize {
         let Some(socket) = descriptor(sockets, self.inputs[input].source) else { return 0 };
         // An error other than "nothing there" is an old one (an interface went down): what is behind it can be read.
