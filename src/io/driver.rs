@@ -158,7 +158,8 @@ impl Driver {
                 self.read(index);
             }
             self.accept();
-            self.serve_streams();
+            self.serve_streams()?;
+            self.tell_waiting()?;
             self.pass_time();
             if self.stop_at.is_some_and(|stop_at| self.is_idle() || self.clock.now() >= stop_at) {
                 break;
@@ -184,7 +185,7 @@ impl Driver {
             .any(|(index, input)| self.kernel.is_ready(index) && self.may_read(input));
         let accepts = self.kernel.accepts() && self.sockets.http.is_some();
         let can_accept = accepts && self.accept_at <= now;
-        if can_read || can_accept || self.streams.is_ready() {
+        if can_read || can_accept || self.streams.is_ready() || self.kernel.has_requests() {
             return Some(time::Duration::ZERO);
         }
         let shard = self.shard.next_deadline().filter(|_| !self.is_held_up());
@@ -321,12 +322,24 @@ impl Driver {
         }
     }
 
-    fn serve_streams(&mut self) {
+    fn serve_streams(&mut self) -> io::Result<()> {
+        if self.kernel.has_requests() {
+            self.kernel.answer(self.clock, &mut self.streams, &mut self.shard, &mut self.outbox)?;
+            self.flush(self.clock.now());
+        }
         if self.streams.is_ready() {
             self.streams.serve(self.clock, &mut self.shard, &mut self.outbox);
             self.forget_closed();
             self.flush(self.clock.now());
         }
+        Ok(())
+    }
+
+    fn tell_waiting(&mut self) -> io::Result<()> {
+        while let Some((id, awaited)) = self.streams.poll_waiting() {
+            self.kernel.on_waiting(id, awaited)?;
+        }
+        Ok(())
     }
 
     fn forget_closed(&mut self) {

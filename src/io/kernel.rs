@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 
+use super::clock::Clock;
 use super::flush::Way;
 use super::receive::Source;
 use super::sockets::Sockets;
-use super::stream::Streams;
+use super::stream::{Awaited, Streams};
 use super::sys::message::Received;
+use crate::content::Tree;
 use crate::proto::http::ConnectionId;
-use crate::proto::outbox::Port;
+use crate::proto::outbox::{Outbox, Port};
+use crate::shard::Shard;
 
 /// Wakes a shard's loop from another thread
 pub(super) trait Wake: Debug + Send + Sync {
@@ -47,6 +50,22 @@ pub(super) trait Kernel: Send {
 
     /// Tells from here on what happens to a connection
     fn watch(&mut self, id: ConnectionId, socket: &mut TcpStream) -> io::Result<()>;
+
+    /// Takes requests to the shard, and answers to their clients, as far as the kernel does both by itself; what is left to do
+    /// for a connection is left to `streams`
+    fn answer(
+        &mut self,
+        clock: Clock,
+        streams: &mut Streams,
+        shard: &mut Shard<Tree>,
+        outbox: &mut Outbox,
+    ) -> io::Result<()>;
+
+    /// Whether there is something for [`Kernel::answer`]
+    fn has_requests(&self) -> bool;
+
+    /// A connection waits
+    fn on_waiting(&mut self, id: ConnectionId, awaited: Awaited) -> io::Result<()>;
 
     /// A connection that was watched is closed
     fn forget(&mut self, id: ConnectionId);

@@ -47,6 +47,17 @@ struct Stream {
     lingering: Option<usize>,
 }
 
+/// What a connection waits for
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// A request
+    Request,
+    /// Room for what is to be sent
+    Room,
+    /// The client's end, or bytes that nobody wants any more
+    End,
+}
+
 /// What a turn of a connection ends with
 #[derive(PartialEq, Eq)]
 enum Turn {
@@ -80,6 +91,8 @@ pub(super) struct Streams {
     lingering: VecDeque<(Instant, ConnectionId)>,
     /// Closed since the driver last asked
     closed: Vec<ConnectionId>,
+    /// Those whose turn ended so since the driver last asked
+    waiting: Vec<(ConnectionId, Awaited)>,
     buffer: Vec<u8>,
 }
 
@@ -90,6 +103,7 @@ impl Streams {
             queue: VecDeque::new(),
             lingering: VecDeque::new(),
             closed: Vec::new(),
+            waiting: Vec::new(),
             buffer: vec![0; STREAM_READ_BYTES],
         }
     }
@@ -101,6 +115,7 @@ impl Streams {
         }
         let ready = Readiness { writable: true, ..Readiness::default() };
         self.slots[id.slot()] = Some(Stream { socket, id, ready, is_queued: false, lingering: None });
+        self.waiting.push((id, Awaited::Request));
     }
 
     /// The kernel says something of the connection in that slot
@@ -130,6 +145,11 @@ impl Streams {
     /// Takes those that were closed
     pub(super) fn poll_closed(&mut self) -> Option<ConnectionId> {
         self.closed.pop()
+    }
+
+    /// Takes those whose turn ended so, or that are new
+    pub(super) fn poll_waiting(&mut self) -> Option<(ConnectionId, Awaited)> {
+        self.waiting.pop()
     }
 
     /// Whether a connection can go on
@@ -168,7 +188,14 @@ impl Streams {
             stream.is_queued = false;
             let id = stream.id;
             match stream.take_turn(clock, &mut self.buffer, shard, outbox) {
-                Turn::Waits => {}
+                Turn::Waits => {
+                    let awaited = match stream.lingering {
+                        Some(_) => Awaited::End,
+                        None if shard.wants_bytes(id) => Awaited::Request,
+                        None => Awaited::Room,
+                    };
+                    self.waiting.push((id, awaited));
+                }
                 Turn::Again => self.queue(slot),
                 Turn::Ends => {
                     if stream.linger() {
@@ -209,7 +236,7 @@ impl Stream {
             if left == 0 || !outbox.has_room() {
                 return Turn::Again;
             }
-            let body = self.load_body(clock, shard);
+            let body = load_body(clock, shard, self.id);
             let written = match shard.poll_output(self.id) {
                 Output::Close => return Turn::Ends,
                 Output::Wait if !self.ready.readable => return Turn::Waits,
@@ -264,13 +291,6 @@ impl Stream {
         result
     }
 
-    /// The body behind the head that is due, where it is short: brought into memory, so that both leave in one call
-    fn load_body(&self, clock: Clock, shard: &mut Shard<Tree>) -> Option<(ImageId, u64, usize)> {
-        let (id, offset, len) = shard.poll_body(self.id)?;
-        let len = usize::try_from(len).ok().filter(|&len| len <= BODY_IN_MEMORY_MAX)?;
-        shard.images().load(clock.now(), id, offset, len).then_some((id, offset, len))
-    }
-
     fn write_both(&self, head: &[u8], body: &[u8]) -> Result<usize, Unsent> {
         let parts = [IoSlice::new(head), IoSlice::new(body)];
         let sent = SockRef::from(&self.socket).send_vectored_with_flags(&parts, libc::MSG_NOSIGNAL);
@@ -319,6 +339,17 @@ impl Stream {
         }
         Turn::Waits
     }
+}
+
+/// The body behind the head that is due, where it is short: brought into memory, so that both leave in one call
+pub(super) fn load_body(
+    clock: Clock,
+    shard: &mut Shard<Tree>,
+    id: ConnectionId,
+) -> Option<(ImageId, u64, usize)> {
+    let (id, offset, len) = shard.poll_body(id)?;
+    let len = usize::try_from(len).ok().filter(|&len| len <= BODY_IN_MEMORY_MAX)?;
+    shard.images().load(clock.now(), id, offset, len).then_some((id, offset, len))
 }
 
 impl Unsent {

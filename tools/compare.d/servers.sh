@@ -11,7 +11,8 @@ start_server() {
     [[ $2 != memory-http ]] || protocol=http
     cd "$state"
     case $1 in
-        reveille) exec_reveille "$protocol" ;;
+        reveille) exec_reveille "$protocol" auto ;;
+        reveille-uring) exec_reveille "$protocol" uring ;;
         dnsmasq-*) exec_dnsmasq "${1#dnsmasq-}" "$protocol" ;;
         kea) exec_kea ;;
         atftpd) exec atftpd --daemon --no-fork --user root.root --logfile "$state/atftpd.log" --verbose=3 \
@@ -22,6 +23,9 @@ start_server() {
         floor-dhcp) exec "$COMPARE_LOAD" floor dhcp server "$server_ip" "$pool_first" ;;
         floor-tftp) exec "$COMPARE_LOAD" floor tftp "$server_ip:69" "$root/4m.bin" ;;
         floor-tftp-*) exec "$COMPARE_LOAD" floor tftp "$server_ip:69" "$root/4m.bin" --windowsize "${1#floor-tftp-}" ;;
+        floor-ring-*)
+            IFS=- read -ra words <<<"${1#floor-ring-}"
+            exec "$COMPARE_LOAD" floor ring "$server_ip:80" "$root/${words[0]}.bin" $(printf -- '--%s ' "${words[@]:1}" | sed 's/zc/zero-copy/; s/-- $//') ;;
         floor-http-4k-close) exec "$COMPARE_LOAD" floor http "$server_ip:80" "$root/4k.bin" --close ;;
         floor-http-*) exec "$COMPARE_LOAD" floor http "$server_ip:80" "$root/${1#floor-http-}.bin" ;;
     esac
@@ -34,7 +38,7 @@ exec_reveille() {
     [[ $1 != dhcp ]] || dhcp=$(printf 'dhcp = "full"\nprobe = false\nlease = "12h"\npool = ["%s-%s"]' "$pool_first" "$pool_last")
     printf 'root = "%s"\nstate-dir = "%s"\n[[network]]\ninterface = "server"\n%s\n' "$root" "$state" "$dhcp" \
         >"$state/reveille.toml"
-    exec "$COMPARE_BIN" serve --config "$state/reveille.toml"
+    exec "$COMPARE_BIN" serve --config "$state/reveille.toml" --io "$2"
 }
 
 # As it comes: 50 transfers, 1,000 leases, a ping before each offer. Tuned: none of these limits, and no line a request.

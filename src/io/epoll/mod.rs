@@ -13,13 +13,17 @@ use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::clock::Clock;
 use super::kernel::{Kernel, Wake, descriptor, sources};
 use super::receive::Source;
 use super::sockets::Sockets;
-use super::stream::{Readiness, Streams};
+use super::stream::{Awaited, Readiness, Streams};
 use super::sys::message::{ReceiveBatch, Received};
+use crate::content::Tree;
 use crate::limits::{BATCH, DATAGRAM_MAX};
 use crate::proto::http::ConnectionId;
+use crate::proto::outbox::Outbox;
+use crate::shard::Shard;
 
 const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
@@ -126,6 +130,20 @@ impl Kernel for Epoll {
     fn watch(&mut self, id: ConnectionId, socket: &mut TcpStream) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(socket, Token(STREAMS + id.slot()), both)
+    }
+
+    // Connections are read and written by `streams`.
+    fn answer(&mut self, _: Clock, _: &mut Streams, _: &mut Shard<Tree>, _: &mut Outbox) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_requests(&self) -> bool {
+        false
+    }
+
+    // Whatever it waits for, its event comes.
+    fn on_waiting(&mut self, _: ConnectionId, _: Awaited) -> io::Result<()> {
+        Ok(())
     }
 
     // Its descriptor is closed, and epoll forgets with it.
