@@ -202,6 +202,9 @@ pub struct Process {
     /// How decisions are printed: text or json
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<String>,
+    /// Keep the boot conversations, without the files' contents, in this pcapng file
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
 }
 
 #[cfg(test)]
@@ -221,7 +224,7 @@ mod tests {
         for line in [
             "reveille serve --interface eth0 --root /data/pxe --proxy",
             "reveille serve --interface eth0 --root /data/pxe --pool 192.168.99.50-192.168.99.99 --lease 12h",
-            "reveille serve --config /etc/reveille.toml --http-port 8080 --log json --io epoll --shards 2",
+            "reveille serve --config /etc/reveille.toml --http-port 8080 --log json --io epoll --shards 2 --capture boot.pcapng",
             "reveille check",
             "reveille explain --mac 88:99:aa:bb:cc:dd --uuid 4c4c4544-0051-3510-8052-b4c04f564231 --arch x64-uefi --ip 10.0.0.1",
             "reveille import dnsmasq.conf --leases dnsmasq.leases --state-dir /var/lib/reveille",

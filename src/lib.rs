@@ -13,6 +13,8 @@
 //!      ┌──────────┴───────────┐
 //!    server             replay, rack          three ways to run shards; they never use each other
 //!      │                      │
+//!   capture                    │
+//!      │                      │
 //!   io, store, content     content
 //!      └──────────┬───────────┘
 //!           shard → proto (dhcp │ proxy │ tftp │ http) → boot → wire
@@ -29,6 +31,7 @@
 //! | [`store`] | leases that outlive the process |
 //! | [`io`] | system calls, the clock, and all `unsafe` but content's one call |
 //! | [`server`] | starts and pins shards; signals, reload, drain |
+//! | [`capture`] | the conversations that a server saw, as a file |
 //! | [`import`] | a dnsmasq configuration as one of ours, and what it cannot carry over |
 //! | [`rack`] | simulated machines that boot from a shard in virtual time, and what must hold while they do |
 //! | [`replay`] | a capture through a shard, and what would have been answered otherwise |
@@ -55,6 +58,7 @@
 
 pub mod args;
 pub mod boot;
+pub mod capture;
 pub mod check;
 pub mod config;
 pub mod content;

@@ -67,6 +67,8 @@ pub const PATH_MAX: usize = 1_024;
 
 /// Bytes of a datagram socket's buffers, each way: what a rack sends in its first second waits there
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// Bytes of the buffer in which frames for simulated machines wait: a window of TCP for a thousand of them
+pub const RACK_BUFFER_BYTES: usize = 64 << 20;
 /// Connections that the kernel holds until they are accepted
 pub const ACCEPT_BACKLOG: i32 = 4_096;
 /// Bytes of a datagram that a socket's batch has room for; longer ones are cut, and a cut one is dropped
@@ -153,6 +155,13 @@ pub const HTTP_BODY_MAX: u64 = 65_536;
 pub const NOTES_MAX: usize = 8_192;
 /// Sentences for the operator waiting to be printed
 pub const SENTENCES_MAX: usize = 64;
+
+/// Packets waiting to be written to a capture; more are counted, not kept. Of DHCP's size they are 25 MB.
+pub const TAPPED_MAX: usize = 16_384;
+/// Bytes of a capture: some hundred thousand boots by heads alone
+pub const CAPTURE_BYTES_MAX: u64 = 256 << 20;
+/// Clients whose requests are remembered while a capture is written, until they are answered
+pub const CAPTURED_CLIENTS_MAX: usize = 65_536;
 
 const _: () = {
     assert!(DHCP_REPLY_MAX <= SLOT_BYTES && DHCP_REPLY_MIN <= DHCP_REPLY_DEFAULT);

@@ -5,6 +5,7 @@
 //!      ├─ shard 0: DHCP, 4011, TFTP, HTTP ──▶ leases (the store's thread)
 //!      ├─ shard 1 …: TFTP, HTTP
 //!      ├─ log: prints decisions, so that no packet waits for a terminal
+//!      ├─ capture: writes conversations, where that is asked for
 //!      └─ signals
 //! ```
 //!
@@ -31,6 +32,7 @@ use self::restart::{gives_addresses, needs_restart};
 use self::summary::summary;
 use crate::boot::lease::Leases;
 use crate::boot::plan::Plan;
+use crate::capture::Capture;
 use crate::config::{Errors, Source};
 use crate::content::{Library, LibraryError, Snapshots, Tree};
 use crate::io::clock::Clock;
@@ -39,11 +41,12 @@ use crate::io::notes::Notes;
 use crate::io::process;
 use crate::io::socket::OpenError;
 use crate::io::sockets::{Listen, Sockets};
+use crate::io::tap::TapQueue;
 use crate::io::uring;
 use crate::limits::{LEASES_MAX, STOP_TIME};
 use crate::log::Log;
 use crate::proto::tftp;
-use crate::settings::{Io, Settings};
+use crate::settings::{Io, LogFormat, Settings};
 use crate::shard::Shard;
 use crate::stats::Stats;
 use crate::store::{Committer, LeaseStore, Redb};
@@ -66,6 +69,8 @@ pub enum Error {
     Ring(String),
     /// The leases could not be read
     Leases(io::Error),
+    /// The capture could not be begun; the error names it
+    Capture(io::Error),
     /// The system refused what every program gets
     System(&'static str, io::Error),
     /// A shard ended by itself, or could not end
@@ -81,6 +86,7 @@ impl fmt::Display for Error {
             Self::Image(error) => write!(f, "cannot serve {error}"),
             Self::Ring(why) => f.write_str(why),
             Self::Leases(error) => error.fmt(f),
+            Self::Capture(error) => write!(f, "cannot capture to {error}"),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),
             Self::Shard(number, why) => write!(f, "shard {number} ended: {why}"),
         }
@@ -121,9 +127,10 @@ struct Running {
 /// What could not be opened, or a shard that failed: a sentence for the operator.
 pub fn serve(
     source: &Source,
-    report: impl Fn(&Plan, &Settings) -> Result<String, Errors>,
+    report: impl Fn(&Arc<Plan>, &Settings) -> Result<String, Errors>,
 ) -> Result<(), Error> {
     let (plan, settings) = source.load().map_err(Error::Config)?;
+    let plan = Arc::new(plan);
     let banner = report(&plan, &settings).map_err(Error::Config)?;
     // Before any other thread exists: a signal that comes during the start must not kill the process half-way.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|e| Error::System("handle signals", e))?;
@@ -132,10 +139,10 @@ pub fn serve(
     let processors = process::processors().map_err(|e| Error::System("count processors", e))?;
     let shards = settings.shards.map_or(processors.len(), usize::from);
 
-    let plan = Arc::new(plan);
     let notes = Arc::new(Notes::new());
     let way = way(settings.io)?;
-    let drivers = open(&plan, &settings, way, shards, &notes)?;
+    let mut drivers = open(&plan, &settings, way, shards, &notes)?;
+    let capture = capture(source, &plan, &settings, &mut drivers, &notes)?;
     print!("{banner}");
 
     let (tell, events) = crossbeam_channel::unbounded();
@@ -145,8 +152,17 @@ pub fn serve(
     let running = start(drivers, pins.as_deref(), &tell)?;
     forward(signals, tell)?;
     println!("ready, by {}", if way == driver::Way::Uring { "io_uring" } else { "epoll" });
-    let server =
-        Server { source, report, plan, settings, running, log, ended: Vec::new(), is_stopping: false };
+    let server = Server {
+        source,
+        report,
+        plan,
+        settings,
+        running,
+        log,
+        capture,
+        ended: Vec::new(),
+        is_stopping: false,
+    };
     server.run(&events)
 }
 
@@ -190,6 +206,23 @@ fn open(
         driver.set_committer(committer.map_err(|e| Error::System("start a thread", e))?);
     }
     Ok(drivers)
+}
+
+/// Begins to capture, where that is asked for
+fn capture(
+    source: &Source,
+    plan: &Plan,
+    settings: &Settings,
+    drivers: &mut [(Driver, Remote)],
+    notes: &Arc<Notes>,
+) -> Result<Option<Capture>, Error> {
+    let Some(path) = &settings.capture else { return Ok(None) };
+    let queue = Arc::new(TapQueue::new());
+    for (driver, _) in drivers {
+        driver.set_tap(Arc::clone(&queue)).map_err(|e| Error::System("read a socket's port", e))?;
+    }
+    let log = Log::new(LogFormat::Text, plan, source.file().as_deref());
+    Capture::start(path, plan, log, queue, Arc::clone(notes)).map(Some).map_err(Error::Capture)
 }
 
 /// What shards wait and receive by. `auto` is epoll: [`uring`] has the numbers.
@@ -262,11 +295,12 @@ struct Server<'s, R> {
     settings: Settings,
     running: Vec<Running>,
     log: LogThread,
+    capture: Option<Capture>,
     ended: Vec<Stats>,
     is_stopping: bool,
 }
 
-impl<R: Fn(&Plan, &Settings) -> Result<String, Errors>> Server<'_, R> {
+impl<R: Fn(&Arc<Plan>, &Settings) -> Result<String, Errors>> Server<'_, R> {
     fn run(mut self, events: &Receiver<Event>) -> Result<(), Error> {
         let limit = Duration::from_micros(STOP_TIME.as_micros()) + STOP_GRACE;
         let mut result = Ok(());
@@ -281,6 +315,9 @@ impl<R: Fn(&Plan, &Settings) -> Result<String, Errors>> Server<'_, R> {
         }
         if result.is_ok() {
             self.log.say(summary(&self.ended));
+        }
+        if let Some(capture) = self.capture {
+            self.log.say(capture.finish());
         }
         self.log.finish();
         result
@@ -304,6 +341,7 @@ impl<R: Fn(&Plan, &Settings) -> Result<String, Errors>> Server<'_, R> {
             return;
         }
         let loaded = self.source.load().and_then(|(plan, settings)| {
+            let plan = Arc::new(plan);
             let report = (self.report)(&plan, &settings)?;
             Ok((plan, settings, report))
         });
@@ -320,8 +358,11 @@ impl<R: Fn(&Plan, &Settings) -> Result<String, Errors>> Server<'_, R> {
             let what = reasons.join(", ");
             return self.log.say(format!("nothing is changed: a restart is needed for {what}"));
         }
-        let plan = Arc::new(plan);
-        self.log.set(Log::new(settings.log, &plan, self.source.file().as_deref()));
+        let log = |format| Log::new(format, &plan, self.source.file().as_deref());
+        self.log.set(log(settings.log));
+        if let Some(capture) = &self.capture {
+            capture.set(log(LogFormat::Text));
+        }
         self.log.say(format!("a new configuration is in force\n{report}"));
         self.tell(|| Control::Plan(Arc::clone(&plan)));
         (self.plan, self.settings) = (plan, settings);

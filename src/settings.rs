@@ -33,6 +33,8 @@ pub struct Settings {
     pub io: Io,
     /// How decisions are printed
     pub log: LogFormat,
+    /// Where the conversations are kept; `None`: nowhere
+    pub capture: Option<PathBuf>,
 }
 
 impl Settings {
@@ -51,6 +53,7 @@ impl Settings {
             shards: None,
             io: Io::Auto,
             log: LogFormat::Text,
+            capture: None,
         }
     }
 }

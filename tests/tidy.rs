@@ -31,10 +31,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("content", &["boot", "limits", "time"]),
     ("store", &["boot", "limits", "note", "wire", "time"]),
     ("io", &["boot", "content", "limits", "note", "proto", "shard", "stats", "store", "time", "wire"]),
+    // What is seen of it
+    ("capture", &["boot", "io", "limits", "log", "note", "proto", "wire"]),
     // Ways to run shards
     ("replay", &["boot", "content", "limits", "log", "note", "proto", "shard", "stats", "store", "time", "wire"]),
     ("rack", &["args", "boot", "content", "limits", "proto", "shard", "time", "wire"]),
-    ("server", &["boot", "config", "content", "io", "limits", "log", "note", "proto", "settings", "shard", "stats", "store", "time", "wire"]),
+    ("server", &["boot", "capture", "config", "content", "io", "limits", "log", "note", "proto", "settings", "shard", "stats", "store", "time", "wire"]),
     // What the operator meets
     ("settings", &["boot", "limits"]),
     ("log", &["boot", "limits", "note", "settings", "stats", "time", "wire"]),

@@ -82,7 +82,16 @@ impl Source {
             problems.extend(paths.map(|path| (path.place, format!("{} is not in the image", path.value))));
         }
         let files = Files::new(model.root.as_ref().map(|at| &*at.value), &library);
-        compile::compile(&model, interfaces, |name| files.exists(name), library.boots(), problems, errors)
+        let (plan, mut settings) = compile::compile(
+            &model,
+            interfaces,
+            |name| files.exists(name),
+            library.boots(),
+            problems,
+            errors,
+        )?;
+        settings.capture.clone_from(&self.process.capture);
+        Ok((plan, settings))
     }
 }
 

@@ -20,6 +20,7 @@ use super::receive::{self, Event, OwnAddresses, Source};
 use super::send::Sender;
 use super::sockets::Sockets;
 use super::stream::Streams;
+use super::tap::{Tap, TapQueue};
 use super::uring::Uring;
 use crate::boot::plan::Plan;
 use crate::content::Tree;
@@ -96,6 +97,8 @@ pub struct Driver {
     accept_at: Instant,
     control: Receiver<Control>,
     notes: Arc<Notes>,
+    /// Where a capture is kept
+    tap: Option<Arc<Tap>>,
     /// When the shard ends, whatever is under way
     stop_at: Option<Instant>,
 }
@@ -132,6 +135,7 @@ impl Driver {
             accept_at: Instant::ZERO,
             control,
             notes,
+            tap: None,
             stop_at: None,
         };
         Ok((driver, Remote { control: tell, waker }))
@@ -140,6 +144,17 @@ impl Driver {
     /// Makes leases durable by this store
     pub fn set_committer(&mut self, committer: Committer) {
         self.held.set_committer(committer);
+    }
+
+    /// Shows its conversations there
+    ///
+    /// # Errors
+    /// Where a socket does not tell its port.
+    pub fn set_tap(&mut self, queue: Arc<TapQueue>) -> io::Result<()> {
+        let tap = Arc::new(Tap::new(queue, &self.sockets)?);
+        self.streams.set_tap(Arc::clone(&tap));
+        self.tap = Some(tap);
+        Ok(())
     }
 
     /// Serves until it is told to stop; returns the counters
@@ -253,7 +268,13 @@ impl Driver {
                 self.flush(now);
             }
             match receive::event(source, &self.kernel.received(index), &self.sockets, &self.own) {
-                Ok(Event::Datagram(datagram)) => self.shard.on_datagram(now, &datagram, &mut self.outbox),
+                Ok(Event::Datagram(datagram)) => {
+                    let noted = self.outbox.notes().len();
+                    self.shard.on_datagram(now, &datagram, &mut self.outbox);
+                    if let Some(tap) = &self.tap {
+                        tap.on_datagram(now, &datagram, &self.outbox.notes()[noted..]);
+                    }
+                }
                 Ok(Event::Arp(network, packet)) => self.shard.on_arp(now, network, &packet, &mut self.outbox),
                 Err(reason) => self.shard.stats_mut().drop(reason),
             }
@@ -266,6 +287,9 @@ impl Driver {
         loop {
             self.held.take(&self.outbox, self.shard.stats_mut(), &self.notes);
             self.send_ready(now);
+            if let Some(tap) = &self.tap {
+                tap.on_replies(now, self.outbox.slots());
+            }
             self.sender.send(now, self.outbox.slots(), &self.sockets, self.shard.images());
             if !self.outbox.notes().is_empty() {
                 self.shard.stats_mut().notes_lost += self.notes.push(self.outbox.notes());
@@ -289,6 +313,9 @@ impl Driver {
     fn send_ready(&mut self, now: Instant) {
         self.held.hear(self.shard.stats_mut(), &self.notes);
         if !self.held.ready().is_empty() {
+            if let Some(tap) = &self.tap {
+                tap.on_replies(now, self.held.ready());
+            }
             self.sender.send(now, self.held.ready(), &self.sockets, self.shard.images());
             self.held.clear_ready();
         }
@@ -306,7 +333,7 @@ impl Driver {
                 Ok((mut socket, SocketAddr::V4(peer))) => {
                     let Some(id) = self.shard.on_accept(now, peer) else { continue };
                     if self.kernel.watch(id, &mut socket).is_ok() {
-                        self.streams.insert(id, socket);
+                        self.streams.insert(now, id, socket);
                     } else {
                         self.shard.on_hangup(now, id, &mut self.outbox);
                     }
@@ -359,6 +386,9 @@ impl Driver {
                 break;
             }
             self.shard.on_deadline(now, &mut self.outbox);
+            if let Some(tap) = &self.tap {
+                tap.on_notes(now, self.outbox.notes());
+            }
             self.flush(now);
         }
         self.streams.on_deadline(now, &mut self.shard, &mut self.outbox);

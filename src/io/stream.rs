@@ -8,12 +8,14 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use mio::net::TcpStream;
 use socket2::SockRef;
 
 use super::clock::Clock;
 use super::sys::file;
+use super::tap::{Flow, Tap};
 use crate::boot::image::ImageId;
 use crate::content::Tree;
 use crate::limits::{
@@ -45,6 +47,8 @@ struct Stream {
     /// Closed for sending: what the client still sends is read and dropped, up to so many bytes, since a reset would take
     /// the last response with it (RFC 9112 §9.6)
     lingering: Option<usize>,
+    /// Where a capture is kept
+    flow: Option<Flow>,
 }
 
 /// What a connection waits for
@@ -94,6 +98,7 @@ pub(super) struct Streams {
     /// Those whose turn ended so since the driver last asked
     waiting: Vec<(ConnectionId, Awaited)>,
     buffer: Vec<u8>,
+    tap: Option<Arc<Tap>>,
 }
 
 impl Streams {
@@ -105,16 +110,23 @@ impl Streams {
             closed: Vec::new(),
             waiting: Vec::new(),
             buffer: vec![0; STREAM_READ_BYTES],
+            tap: None,
         }
     }
 
+    /// Shows connections there from here on
+    pub(super) fn set_tap(&mut self, tap: Arc<Tap>) {
+        self.tap = Some(tap);
+    }
+
     /// Keeps an accepted connection
-    pub(super) fn insert(&mut self, id: ConnectionId, socket: TcpStream) {
+    pub(super) fn insert(&mut self, now: Instant, id: ConnectionId, socket: TcpStream) {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || None);
         }
         let ready = Readiness { writable: true, ..Readiness::default() };
-        self.slots[id.slot()] = Some(Stream { socket, id, ready, is_queued: false, lingering: None });
+        let flow = self.tap.as_ref().and_then(|tap| Flow::open(tap, now, &socket));
+        self.slots[id.slot()] = Some(Stream { socket, id, ready, is_queued: false, lingering: None, flow });
         self.waiting.push((id, Awaited::Request));
     }
 
@@ -126,6 +138,16 @@ impl Streams {
         stream.ready.half_closed |= ready.half_closed;
         stream.ready.reset |= ready.reset;
         self.queue(slot);
+    }
+
+    /// The kernel has read these bytes of a connection, which the shard hears of. Returns whether what it answers is to be sent
+    /// from here, since it is captured.
+    pub(super) fn on_read(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> bool {
+        let stream = self.slots.get_mut(id.slot()).and_then(Option::as_mut);
+        if let (Some(tap), Some(Stream { flow: Some(flow), .. })) = (&self.tap, stream) {
+            flow.on_read(tap, now, bytes);
+        }
+        self.tap.is_some()
     }
 
     /// The shard has something new to say on a connection
@@ -187,7 +209,7 @@ impl Streams {
             let Some(stream) = &mut self.slots[slot] else { continue };
             stream.is_queued = false;
             let id = stream.id;
-            match stream.take_turn(clock, &mut self.buffer, shard, outbox) {
+            match stream.take_turn(clock, &mut self.buffer, self.tap.as_deref(), shard, outbox) {
                 Turn::Waits => {
                     let awaited = match stream.lingering {
                         Some(_) => Awaited::End,
@@ -211,9 +233,13 @@ impl Streams {
     }
 
     fn close(&mut self, now: Instant, id: ConnectionId, shard: &mut Shard<Tree>, outbox: &mut Outbox) {
-        self.slots[id.slot()] = None;
+        let stream = self.slots[id.slot()].take();
         self.closed.push(id);
+        let noted = outbox.notes().len();
         shard.on_hangup(now, id, outbox);
+        if let (Some(tap), Some(flow)) = (&self.tap, stream.and_then(|stream| stream.flow)) {
+            flow.close(tap, now, &outbox.notes()[noted..]);
+        }
     }
 }
 
@@ -222,6 +248,7 @@ impl Stream {
         &mut self,
         clock: Clock,
         buffer: &mut [u8],
+        tap: Option<&Tap>,
         shard: &mut Shard<Tree>,
         outbox: &mut Outbox,
     ) -> Turn {
@@ -237,21 +264,22 @@ impl Stream {
                 return Turn::Again;
             }
             let body = load_body(clock, shard, self.id);
+            let mut head: Box<[u8]> = Box::default();
             let written = match shard.poll_output(self.id) {
                 Output::Close => return Turn::Ends,
                 Output::Wait if !self.ready.readable => return Turn::Waits,
-                Output::Wait => match self.read(buffer) {
-                    Ok(0) => return Turn::Gone,
+                Output::Wait => match self.take_bytes(clock, buffer, tap, shard) {
                     Ok(len) => {
                         left = left.saturating_sub(len);
-                        shard.on_bytes(clock.now(), self.id, &buffer[..len]);
                         continue;
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Waits,
-                    Err(_) => return Turn::Gone,
+                    Err(turn) => return turn,
                 },
                 Output::Bytes { .. } | Output::Image { .. } if !self.ready.writable => return Turn::Waits,
                 Output::Bytes { bytes, more } => {
+                    if tap.is_some() {
+                        head = bytes.into();
+                    }
                     let resident = |(id, offset, len)| shard.peek_images().resident(id, offset, len);
                     match body.and_then(resident) {
                         Some(body) => self.write_both(bytes, body),
@@ -266,7 +294,12 @@ impl Stream {
             match written {
                 Ok(len) => {
                     left = left.saturating_sub(len);
-                    shard.on_written(clock.now(), self.id, len as u64, outbox);
+                    let (now, noted) = (clock.now(), outbox.notes().len());
+                    shard.on_written(now, self.id, len as u64, outbox);
+                    if let (Some(tap), Some(flow)) = (tap, &mut self.flow) {
+                        let head = &head[..head.len().min(len)];
+                        flow.on_written(tap, now, head, len, &outbox.notes()[noted..]);
+                    }
                 }
                 Err(Unsent::Later) => {
                     self.ready.writable = false;
@@ -277,6 +310,28 @@ impl Stream {
                 Err(Unsent::Broken) => return Turn::Gone,
             }
         }
+    }
+
+    /// Hands the shard what the client sent; or says how the turn ends
+    fn take_bytes(
+        &mut self,
+        clock: Clock,
+        buffer: &mut [u8],
+        tap: Option<&Tap>,
+        shard: &mut Shard<Tree>,
+    ) -> Result<usize, Turn> {
+        let len = match self.read(buffer) {
+            Ok(0) => return Err(Turn::Gone),
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Turn::Waits),
+            Err(_) => return Err(Turn::Gone),
+        };
+        let now = clock.now();
+        if let (Some(tap), Some(flow)) = (tap, &mut self.flow) {
+            flow.on_read(tap, now, &buffer[..len]);
+        }
+        shard.on_bytes(now, self.id, &buffer[..len]);
+        Ok(len)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -7,12 +7,7 @@ use std::net::SocketAddrV4;
 
 use crate::time::Instant;
 use crate::wire::ethernet::MacAddr;
-use crate::wire::{ipv4, pcap};
-
-/// IP's number of TCP (RFC 9293 §3.1)
-const TCP: u8 = 6;
-/// The shortest TCP header
-const TCP_HEADER_LEN: usize = 20;
+use crate::wire::{ipv4, pcap, tcp};
 
 /// One frame that holds something of ours
 #[derive(Clone, Copy, Debug)]
@@ -96,23 +91,20 @@ fn parse<'c>(packet: &pcap::Packet<'c>) -> Option<Packet<'c>> {
 }
 
 fn segment<'c>(packet: &ipv4::Packet<'c>) -> Option<Segment<'c>> {
-    if packet.protocol() != TCP || packet.is_fragment() {
+    if packet.protocol() != ipv4::TCP || packet.is_fragment() {
         return None;
     }
-    let header: &[u8; TCP_HEADER_LEN] = packet.payload.first_chunk()?;
-    let [a, b, c, d, s0, s1, s2, s3, _, _, _, _, offset, flags, ..] = *header;
-    let header_len = (usize::from(offset >> 4) * 4).max(TCP_HEADER_LEN);
-    let payload = packet.payload.get(header_len..).unwrap_or_default();
+    let tcp::Segment { header, header_len, payload } = tcp::Segment::parse_cut(packet.payload)?;
     let ip_header_len = usize::from(packet.header.version_ihl & 0x0f) * 4;
     let total = usize::from(packet.header.total_length.get());
     Some(Segment {
-        source: SocketAddrV4::new(packet.source(), u16::from_be_bytes([a, b])),
-        destination: SocketAddrV4::new(packet.destination(), u16::from_be_bytes([c, d])),
-        sequence: u32::from_be_bytes([s0, s1, s2, s3]),
-        fin: flags & 0x01 != 0,
-        syn: flags & 0x02 != 0,
-        rst: flags & 0x04 != 0,
-        ack: flags & 0x10 != 0,
+        source: SocketAddrV4::new(packet.source(), header.source_port.get()),
+        destination: SocketAddrV4::new(packet.destination(), header.destination_port.get()),
+        sequence: header.sequence.get(),
+        fin: header.flags & tcp::FIN != 0,
+        syn: header.flags & tcp::SYN != 0,
+        rst: header.flags & tcp::RST != 0,
+        ack: header.flags & tcp::ACK != 0,
         payload,
         len: total.saturating_sub(ip_header_len + header_len).max(payload.len()),
     })

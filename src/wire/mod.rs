@@ -22,6 +22,7 @@ pub mod http;
 pub mod ipv4;
 pub mod pcap;
 pub mod pxe;
+pub mod tcp;
 pub mod tftp;
 pub mod udp;
 

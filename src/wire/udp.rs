@@ -43,6 +43,19 @@ impl Header {
         header.checksum = if sum == 0 { 0xffff } else { sum }.into();
         Some(header)
     }
+
+    /// A header without a checksum for a payload of so many bytes, of which not all may be at hand. `None` where header and
+    /// payload exceed 65,535 bytes.
+    #[must_use]
+    pub fn unsummed(source_port: u16, destination_port: u16, payload_len: usize) -> Option<Self> {
+        let length = u16::try_from(payload_len.checked_add(HEADER_LEN)?).ok()?;
+        Some(Self {
+            source_port: source_port.into(),
+            destination_port: destination_port.into(),
+            length: length.into(),
+            checksum: 0.into(),
+        })
+    }
 }
 
 /// One datagram.

@@ -12,7 +12,7 @@ start_server() {
     cd "$state"
     case $1 in
         reveille) exec_reveille "$protocol" auto ;;
-        reveille-uring) exec_reveille "$protocol" uring ;;
+        reveille-*) exec_reveille "$protocol" "${1#reveille-}" ;;
         dnsmasq-*) exec_dnsmasq "${1#dnsmasq-}" "$protocol" ;;
         kea) exec_kea ;;
         atftpd) exec atftpd --daemon --no-fork --user root.root --logfile "$state/atftpd.log" --verbose=3 \
@@ -23,9 +23,11 @@ start_server() {
         floor-dhcp) exec "$COMPARE_LOAD" floor dhcp server "$server_ip" "$pool_first" ;;
         floor-tftp) exec "$COMPARE_LOAD" floor tftp "$server_ip:69" "$root/4m.bin" ;;
         floor-tftp-*) exec "$COMPARE_LOAD" floor tftp "$server_ip:69" "$root/4m.bin" --windowsize "${1#floor-tftp-}" ;;
+        # floor-ring-FILE-OPTION-...
         floor-ring-*)
             IFS=- read -ra words <<<"${1#floor-ring-}"
-            exec "$COMPARE_LOAD" floor ring "$server_ip:80" "$root/${words[0]}.bin" $(printf -- '--%s ' "${words[@]:1}" | sed 's/zc/zero-copy/; s/-- $//') ;;
+            local options=("${words[@]:1}")
+            exec "$COMPARE_LOAD" floor ring "$server_ip:80" "$root/${words[0]}.bin" "${options[@]/#/--}" ;;
         floor-http-4k-close) exec "$COMPARE_LOAD" floor http "$server_ip:80" "$root/4k.bin" --close ;;
         floor-http-*) exec "$COMPARE_LOAD" floor http "$server_ip:80" "$root/${1#floor-http-}.bin" ;;
     esac
@@ -90,11 +92,13 @@ CONF
     exec nginx -c "$state/nginx.conf" -p "$state"
 }
 
-# wait_for_server ROW: until it answers.
+# wait_for_server ROW: until it answers, or has ended.
 wait_for_server() {
+    local asked
     case $1 in
-        dhcp) on_client load ready --dhcp client ;;
-        http* | memory-http) on_client load ready --http "$server_ip:80" ;;
-        *) on_client load ready --tftp "$server_ip:69" ;;
+        dhcp) asked=(--dhcp client) ;;
+        http* | memory-http) asked=(--http "$server_ip:80") ;;
+        *) asked=(--tftp "$server_ip:69") ;;
     esac
+    on_client load ready --process "$server_pid" "${asked[@]}"
 }

@@ -289,7 +289,7 @@ impl Uring {
         match (&completion.result, completion.buffer) {
             (&Ok(len), Some(buffer)) if len > 0 => self.requests.push_back(Request { number, buffer, len }),
             (Err(error), None) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                self.starved.push_back(number)
+                self.starved.push_back(number);
             }
             // The client has ended while nothing was being sent to it, or the connection is broken.
             (_, buffer) => {
@@ -313,11 +313,13 @@ impl Uring {
             let Some(Request { number, buffer, len }) = self.requests.pop_front() else { break };
             let watched = self.watched(number).copied();
             if let Some(Watched { socket, id, .. }) = watched {
-                shard.on_bytes(now, id, self.ring.bytes(buffer, len));
+                let bytes = self.ring.bytes(buffer, len);
+                let is_captured = streams.on_read(now, id, bytes);
+                shard.on_bytes(now, id, bytes);
                 let body = load_body(clock, shard, id);
                 match shard.poll_output(id) {
                     Output::Wait => self.read(number, true)?,
-                    Output::Bytes { more, .. } if body.is_some() || !more => {
+                    Output::Bytes { more, .. } if (body.is_some() || !more) && !is_captured => {
                         self.answers.push(Answer { id, socket, body });
                     }
                     _ => streams.on_changed(id),

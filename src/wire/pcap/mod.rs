@@ -1,11 +1,13 @@
-//! Capture files: pcap (libpcap's format) and pcapng (the IETF draft), read from memory; pcap written.
+//! Capture files: pcap (libpcap's format) and pcapng (the IETF draft), read from memory and written.
 //!
 //! A capture is what `replay` and the tests drive the protocol cores with. Never reads a file itself, and never takes a
 //! capture's word for a length.
 
+mod blocks;
 mod pcapng;
 mod writer;
 
+pub use blocks::{Blocks, Statistics};
 pub use writer::Writer;
 
 use super::{ethernet, frame, ipv4};

@@ -17,7 +17,7 @@ pub(crate) enum Floor {
     Tftp(tftp::Arguments),
     /// Head and body in one send for a small file, head and sendfile for a large one
     Http(http::Arguments),
-    /// The same by io_uring
+    /// Head and body in one send, by io_uring
     Ring(ring::Arguments),
 }
 
