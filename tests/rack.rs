@@ -26,7 +26,7 @@ fn boots(setup: Setup) -> Report {
 #[test]
 fn one_machine_of_each_kind_boots() {
     for model in Model::ALL {
-        let report = boots(Setup::new(1).of(model, 1));
+        let report = boots(Setup::new(1).of(&[model], 1));
         assert_eq!((report.booted, report.retries), (1, 0), "{}: {report}", model.name());
     }
 }
@@ -87,7 +87,7 @@ fn blocks_are_numbered_on_past_65535() {
 
 /// A loader of more blocks than a number counts: blocks of 16 bytes
 fn many_blocks(seed: u64) -> Setup {
-    let mut setup = Setup::new(seed).of(Model::UefiGrub, 1);
+    let mut setup = Setup::new(seed).of(&[Model::UefiGrub], 1);
     setup.site.tftp.blksize_max = 16;
     setup.site.files.fill("bootnetx64.efi", 16 * 66_000);
     setup
