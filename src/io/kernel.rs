@@ -8,16 +8,13 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 
-use super::clock::Clock;
 use super::flush::Way;
 use super::receive::Source;
 use super::sockets::Sockets;
-use super::stream::{Awaited, Streams};
+use super::stream::{Awaited, Round, Streams};
 use super::sys::message::Received;
-use crate::content::Tree;
 use crate::proto::http::ConnectionId;
-use crate::proto::outbox::{Outbox, Port};
-use crate::shard::Shard;
+use crate::proto::outbox::Port;
 
 /// Wakes a shard's loop from another thread
 pub(super) trait Wake: Debug + Send + Sync {
@@ -53,13 +50,7 @@ pub(super) trait Kernel: Send {
 
     /// Takes requests to the shard, and answers to their clients, as far as the kernel does both by itself; what is left to do
     /// for a connection is left to `streams`
-    fn answer(
-        &mut self,
-        clock: Clock,
-        streams: &mut Streams,
-        shard: &mut Shard<Tree>,
-        outbox: &mut Outbox,
-    ) -> io::Result<()>;
+    fn answer(&mut self, streams: &mut Streams, round: &mut Round<'_>) -> io::Result<()>;
 
     /// Whether there is something for [`Kernel::answer`]
     fn has_requests(&self) -> bool;

@@ -33,17 +33,15 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 
-use super::clock::Clock;
 use super::kernel::{Kernel, Wake, descriptor, sources};
 use super::sockets::Sockets;
-use super::stream::{Awaited, Readiness, Streams, load_body};
+use super::stream::{Awaited, Readiness, Round, Streams, load_body};
 use super::sys::message::Received;
 use super::sys::uring::{Bell, Completion, NUMBERS, Operation, Ring};
 use crate::boot::image::ImageId;
 use crate::content::Tree;
 use crate::limits::{ACCEPTED_MAX, BATCH, DATAGRAM_MAX, RING_BUFFERS};
 use crate::proto::http::{ConnectionId, Output};
-use crate::proto::outbox::Outbox;
 use crate::shard::Shard;
 
 /// Events of the bell, and of connections that wait for their clients' end or for room
@@ -302,13 +300,10 @@ impl Uring {
     }
 
     /// Takes requests to the shard; lists the answers that can leave at once
-    fn take_requests(
-        &mut self,
-        clock: Clock,
-        streams: &mut Streams,
-        shard: &mut Shard<Tree>,
-    ) -> io::Result<()> {
-        let now = clock.now();
+    fn take_requests(&mut self, streams: &mut Streams, round: &mut Round<'_>) -> io::Result<()> {
+        let Round { now, shard, .. } = round;
+        let now = *now;
+        shard.images().set_now(now);
         for _ in 0..BATCH {
             let Some(Request { number, buffer, len }) = self.requests.pop_front() else { break };
             let watched = self.watched(number).copied();
@@ -316,10 +311,12 @@ impl Uring {
                 let bytes = self.ring.bytes(buffer, len);
                 let is_captured = streams.on_read(now, id, bytes);
                 shard.on_bytes(now, id, bytes);
-                let body = load_body(clock, shard, id);
+                let body = load_body(now, shard, id);
                 match shard.poll_output(id) {
                     Output::Wait => self.read(number, true)?,
-                    Output::Bytes { more, .. } if (body.is_some() || !more) && !is_captured => {
+                    Output::Bytes { more, .. }
+                        if (body.is_some() || !more) && !is_captured && !shard.ends_next(id) =>
+                    {
                         self.answers.push(Answer { id, socket, body });
                     }
                     _ => streams.on_changed(id),
@@ -390,22 +387,17 @@ impl Kernel for Uring {
         Ok(())
     }
 
-    fn answer(
-        &mut self,
-        clock: Clock,
-        streams: &mut Streams,
-        shard: &mut Shard<Tree>,
-        outbox: &mut Outbox,
-    ) -> io::Result<()> {
-        self.take_requests(clock, streams, shard)?;
+    fn answer(&mut self, streams: &mut Streams, round: &mut Round<'_>) -> io::Result<()> {
+        self.take_requests(streams, round)?;
+        let Round { clock, now, shard, outbox } = round;
         let mut answers = mem::take(&mut self.answers);
         if !answers.is_empty() {
             self.ring.send(answers.iter().map(|answer| (answer.socket, parts(shard, answer))))?;
         }
-        let now = clock.now();
+        *now = clock.now();
         for (index, answer) in answers.iter().enumerate() {
             if let Ok(len) = self.ring.sent(index) {
-                shard.on_written(now, answer.id, len as u64, outbox);
+                shard.on_written(*now, answer.id, len as u64, outbox);
             }
             match shard.poll_output(answer.id) {
                 Output::Wait => self.read(number_of(answer.id), true)?,
