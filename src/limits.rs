@@ -106,6 +106,8 @@ pub const RING_ENTRIES: u32 = 256;
 pub const RING_COMPLETIONS: u32 = 4_096;
 /// Buffers that datagrams of one socket are received into by io_uring, a page of their descriptions
 pub const RING_BUFFERS: u16 = 256;
+/// Bytes read from a connection by one operation of an io_uring: a request's head is mostly shorter
+pub const RING_READ_BYTES: usize = 2_048;
 /// A head and a body of so many bytes together are copied side by side for one plain send
 pub const TOGETHER_BYTES_MAX: usize = 8 << 10;
 /// A connection's last bytes wait for its end, and share a segment with it, where they fit one: of more, the kernel would send
@@ -190,5 +192,5 @@ const _: () = {
     assert!(STAGE_BYTES >= 3 * SEGMENTED_BYTES_MAX && STAGE_BYTES > BLKSIZE_RFC_MAX as usize + 4);
     assert!(DATAGRAM_MAX >= UDP_PAYLOAD_MAX + 64 && PARKED_MAX >= OUTBOX_SLOTS);
     assert!(ISO_NAME_MAX <= u16::MAX as usize && ISO_NAMES_BYTES_MAX <= u32::MAX as usize);
-    assert!(REPLIES_PER_EVENT >= 2 && OUTBOX_SLOTS >= BATCH);
+    assert!(REPLIES_PER_EVENT >= 2 && OUTBOX_SLOTS >= BATCH && RING_ENTRIES as usize >= BATCH);
 };

@@ -177,7 +177,8 @@ impl Driver {
                 self.read(index);
             }
             self.accept();
-            self.serve_streams();
+            self.serve_streams()?;
+            self.tell_waiting()?;
             now = self.clock.now();
             self.pass_time(now);
             if self.stop_at.is_some_and(|stop_at| self.is_idle() || now >= stop_at) {
@@ -203,7 +204,7 @@ impl Driver {
             .any(|(index, input)| self.kernel.is_ready(index) && self.may_read(input));
         let accepts = self.kernel.accepts() && self.sockets.http.is_some();
         let can_accept = accepts && self.accept_at <= now;
-        if can_read || can_accept || self.streams.is_ready() {
+        if can_read || can_accept || self.streams.is_ready() || self.kernel.has_requests() {
             return Some(time::Duration::ZERO);
         }
         let shard = self.shard.next_deadline().filter(|_| !self.is_held_up());
@@ -386,7 +387,20 @@ impl Driver {
         round.now
     }
 
-    fn serve_streams(&mut self) {
+    fn serve_streams(&mut self) -> io::Result<()> {
+        if self.kernel.has_requests() {
+            let (clock, now) = (self.clock, self.clock.now());
+            let mut round = Round {
+                clock,
+                now,
+                shard: &mut self.shard,
+                outbox: &mut self.outbox,
+                tap: self.tap.as_ref(),
+            };
+            self.kernel.answer(&mut self.streams, &mut round)?;
+            let now = round.now;
+            self.flush(now);
+        }
         if self.streams.is_ready() {
             let (clock, now) = (self.clock, self.clock.now());
             let mut round = Round {
@@ -401,6 +415,14 @@ impl Driver {
             self.forget_closed();
             self.flush(now);
         }
+        Ok(())
+    }
+
+    fn tell_waiting(&mut self) -> io::Result<()> {
+        while let Some((id, awaited)) = self.streams.poll_waiting() {
+            self.kernel.on_waiting(id, awaited)?;
+        }
+        Ok(())
     }
 
     fn forget_closed(&mut self) {

@@ -249,3 +249,74 @@ fn stop(way: Way) {
     assert_eq!(stats.requests, 2);
     TcpStream::connect(address).expect_err("nobody listens");
 }
+
+/// Descriptors that the server of the next test may have open
+const FEW_DESCRIPTORS: u64 = 64;
+/// Says in the process of the next test's server which driver to use
+const CHILD: &str = "REVEILLE_TEST_FEW_DESCRIPTORS";
+
+#[test]
+fn connections_wait_where_there_is_no_descriptor_for_them() {
+    match std::env::var(CHILD) {
+        Ok(way) => few_descriptors(if way == "Uring" { Way::Uring } else { Way::Epoll }),
+        Err(_) => ways().into_iter().for_each(many_connections),
+    }
+}
+
+/// A server in a process of its own, which prints its port and ends with its input
+fn few_descriptors(way: Way) {
+    let server = serve(way, "descriptors", &[("small", b"hello")]);
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = Some(FEW_DESCRIPTORS);
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("a lower limit");
+    println!("\nports {} {}", server.listen.http_port, server.listen.tftp_port);
+    std::io::stdin().read_to_end(&mut Vec::new()).expect("the end of the input");
+    let stats = server.stop();
+    assert!(stats.requests > FEW_DESCRIPTORS, "{stats:?}");
+}
+
+fn many_connections(way: Way) {
+    let own = std::env::current_exe().expect("this program");
+    let name = "io::driver::tests::connections_wait_where_there_is_no_descriptor_for_them";
+    let mut child = std::process::Command::new(own)
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, format!("{way:?}"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("a process");
+    let mut lines = io::BufRead::lines(io::BufReader::new(child.stdout.take().expect("its output")));
+    let ports = lines.find_map(|line| line.expect("text").strip_prefix("ports ").map(str::to_owned));
+    let ports = ports.expect("its ports");
+    let (http, tftp) = ports.split_once(' ').expect("two ports");
+    let (http, tftp): (u16, u16) = (http.parse().expect("a port"), tftp.parse().expect("a port"));
+
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n").expect("a request");
+    };
+    let is_answered = |stream: &mut TcpStream, within: Duration| {
+        stream.set_read_timeout(Some(within)).expect("a time-out");
+        matches!(stream.read(&mut [0; 1000]), Ok(len) if len > 0)
+    };
+    let long = Duration::from_secs(10);
+    let mut streams: Vec<_> = (0..2 * FEW_DESCRIPTORS)
+        .map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, http)).expect("a connection"))
+        .collect();
+    streams.iter_mut().for_each(ask);
+    let last = streams.last_mut().expect("a connection");
+    assert!(!is_answered(last, Duration::from_millis(300)), "{way:?} has more descriptors than it may");
+    // Those that it has go on, and so do datagrams.
+    assert!(is_answered(&mut streams[0], long), "{way:?}: the first is served");
+    ask(&mut streams[0]);
+    assert!(is_answered(&mut streams[0], long), "{way:?}: and again");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.set_read_timeout(Some(long)).expect("a time-out");
+    socket.send_to(b"\0\x01none\0octet\0", (Ipv4Addr::LOCALHOST, tftp)).expect("a send");
+    socket.recv_from(&mut [0; 600]).expect("an answer by TFTP");
+    // As each ends, another has its place.
+    for (index, mut stream) in streams.into_iter().enumerate().skip(1) {
+        assert!(is_answered(&mut stream, long), "{way:?}: connection {index} was forgotten");
+    }
+    drop(child.stdin.take());
+    assert!(child.wait().expect("its end").success(), "{way:?}: {:?}", lines.collect::<Vec<_>>());
+}

@@ -11,7 +11,7 @@ use mio::net::TcpStream;
 use super::flush::Way;
 use super::receive::Source;
 use super::sockets::Sockets;
-use super::stream::Streams;
+use super::stream::{Awaited, Round, Streams};
 use super::sys::message::Received;
 use crate::proto::http::ConnectionId;
 use crate::proto::outbox::Port;
@@ -51,6 +51,16 @@ pub(super) trait Kernel: Send {
 
     /// Tells from here on what happens to a connection
     fn watch(&mut self, id: ConnectionId, socket: &mut TcpStream) -> io::Result<()>;
+
+    /// Takes requests to the shard, and answers to their clients, as far as the kernel does both by itself; what is left to do
+    /// for a connection is left to `streams`
+    fn answer(&mut self, streams: &mut Streams, round: &mut Round<'_>) -> io::Result<()>;
+
+    /// Whether there is something for [`Kernel::answer`]
+    fn has_requests(&self) -> bool;
+
+    /// A connection waits
+    fn on_waiting(&mut self, id: ConnectionId, awaited: Awaited) -> io::Result<()>;
 
     /// A connection that was watched is closed
     fn forget(&mut self, id: ConnectionId);

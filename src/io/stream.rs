@@ -55,6 +55,17 @@ struct Stream {
     flow: Option<Flow>,
 }
 
+/// What a connection waits for
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// A request
+    Request,
+    /// Room for what is to be sent
+    Room,
+    /// The client's end, or bytes that nobody wants any more
+    End,
+}
+
 /// What connections have their turns with
 pub(super) struct Round<'r> {
     pub(super) clock: Clock,
@@ -99,6 +110,8 @@ pub(super) struct Streams {
     lingering: VecDeque<(Instant, ConnectionId)>,
     /// Closed since the driver last asked
     closed: Vec<ConnectionId>,
+    /// Those whose turn ended so since the driver last asked
+    waiting: Vec<(ConnectionId, Awaited)>,
     buffer: Vec<u8>,
 }
 
@@ -109,6 +122,7 @@ impl Streams {
             queue: VecDeque::new(),
             lingering: VecDeque::new(),
             closed: Vec::new(),
+            waiting: Vec::new(),
             buffer: vec![0; STREAM_READ_BYTES],
         }
     }
@@ -124,10 +138,9 @@ impl Streams {
             self.slots.resize_with(id.slot() + 1, || None);
         }
         let ready = Readiness { readable: true, writable: true, ..Readiness::default() };
-        let (is_watched, is_queued) = (false, false);
         let flow = round.tap.and_then(|tap| Flow::open(tap, round.now, &socket));
-        self.slots[id.slot()] =
-            Some(Stream { socket, id, ready, is_watched, is_queued, lingering: None, flow });
+        let (is_watched, is_queued, lingering) = (false, false, None);
+        self.slots[id.slot()] = Some(Stream { socket, id, ready, is_watched, is_queued, lingering, flow });
         self.give_turn(id.slot(), STREAM_FIRST_TURN_BYTES, round);
         let stream = self.slots[id.slot()].as_mut()?;
         stream.is_watched = true;
@@ -136,8 +149,10 @@ impl Streams {
 
     /// A connection cannot be watched: it ends here
     pub(super) fn abandon(&mut self, id: ConnectionId, round: &mut Round<'_>) {
-        self.slots[id.slot()] = None;
-        round.shard.on_hangup(round.now, id, round.outbox);
+        if let Some(stream) = &mut self.slots[id.slot()] {
+            stream.is_watched = false;
+            self.close(id, round);
+        }
     }
 
     /// The kernel says something of the connection in that slot
@@ -148,6 +163,22 @@ impl Streams {
         stream.ready.half_closed |= ready.half_closed;
         stream.ready.reset |= ready.reset;
         self.queue(slot);
+    }
+
+    /// The kernel has read these bytes of a connection, which the shard hears of. Returns whether what it answers is to be sent
+    /// from here, since it is captured.
+    pub(super) fn on_read(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        bytes: &[u8],
+        tap: Option<&Tap>,
+    ) -> bool {
+        let stream = self.slots.get_mut(id.slot()).and_then(Option::as_mut);
+        if let (Some(tap), Some(Stream { flow: Some(flow), .. })) = (tap, stream) {
+            flow.on_read(tap, now, bytes);
+        }
+        tap.is_some()
     }
 
     /// The shard has something new to say on a connection
@@ -167,6 +198,11 @@ impl Streams {
     /// Takes those that were closed
     pub(super) fn poll_closed(&mut self) -> Option<ConnectionId> {
         self.closed.pop()
+    }
+
+    /// Takes those whose turn ended so
+    pub(super) fn poll_waiting(&mut self) -> Option<(ConnectionId, Awaited)> {
+        self.waiting.pop()
     }
 
     /// Whether a connection can go on
@@ -212,7 +248,14 @@ impl Streams {
         let id = stream.id;
         let mut left = bytes;
         match stream.take_turn(&mut left, &mut self.buffer, round) {
-            Turn::Waits => {}
+            Turn::Waits => {
+                let awaited = match stream.lingering {
+                    Some(_) => Awaited::End,
+                    None if round.shard.wants_bytes(id) => Awaited::Request,
+                    None => Awaited::Room,
+                };
+                self.waiting.push((id, awaited));
+            }
             Turn::Again => self.queue(slot),
             Turn::Ends => {
                 let lingers = stream.ready.readable || round.shard.lingers(id);
@@ -256,7 +299,7 @@ impl Stream {
             if *left == 0 || !outbox.has_room() {
                 return Turn::Again;
             }
-            let body = self.load_body(*now, shard);
+            let body = load_body(*now, shard, self.id);
             let mut head: Box<[u8]> = Box::default();
             let written = match shard.poll_output(self.id) {
                 Output::Close => return Turn::Ends,
@@ -340,13 +383,6 @@ impl Stream {
         result
     }
 
-    /// The body behind the head that is due, where it is short: brought into memory, so that both leave in one call
-    fn load_body(&self, now: Instant, shard: &mut Shard<Tree>) -> Option<(ImageId, u64, usize)> {
-        let (id, offset, len) = shard.poll_body(self.id)?;
-        let len = usize::try_from(len).ok().filter(|&len| len <= BODY_IN_MEMORY_MAX)?;
-        shard.images().load(now, id, offset, len).then_some((id, offset, len))
-    }
-
     fn write_both(&self, head: &[u8], body: &[u8], ends: bool, buffer: &mut [u8]) -> Result<usize, Unsent> {
         let len = head.len() + body.len();
         let more = ends && len <= LAST_SEGMENT_MAX;
@@ -403,6 +439,17 @@ impl Stream {
         }
         Turn::Waits
     }
+}
+
+/// The body behind the head that is due, where it is short: brought into memory, so that both leave in one call
+pub(super) fn load_body(
+    now: Instant,
+    shard: &mut Shard<Tree>,
+    id: ConnectionId,
+) -> Option<(ImageId, u64, usize)> {
+    let (id, offset, len) = shard.poll_body(id)?;
+    let len = usize::try_from(len).ok().filter(|&len| len <= BODY_IN_MEMORY_MAX)?;
+    shard.images().load(now, id, offset, len).then_some((id, offset, len))
 }
 
 fn flags(more: bool) -> libc::c_int {

@@ -4,14 +4,14 @@
 # name: servers; what it is. Variants of a server follow its name after a dash (servers.sh).
 declare -A row_servers=(
     [dhcp]="reveille kea dnsmasq-default dnsmasq-tuned floor-dhcp"
-    [tftp-w1-64]="reveille dnsmasq-tuned dnsmasq-default atftpd tftpd-hpa floor-tftp"
+    [tftp-w1-64]="reveille reveille-uring dnsmasq-tuned dnsmasq-default atftpd tftpd-hpa floor-tftp"
     [tftp-w1-900]="reveille dnsmasq-tuned dnsmasq-default floor-tftp"
-    [tftp-w16]="reveille atftpd floor-tftp-16"
+    [tftp-w16]="reveille reveille-uring atftpd floor-tftp-16"
     [tftp-w44]="reveille atftpd floor-tftp-44"
     [tftp-w16-cut]="reveille atftpd floor-tftp-16"
-    [http-64m]="reveille nginx-tuned nginx-default floor-http-64m"
-    [http-4k]="reveille nginx-tuned nginx-default floor-http-4k"
-    [http-4k-new]="reveille nginx-tuned nginx-default floor-http-4k-close"
+    [http-64m]="reveille reveille-uring nginx-tuned nginx-default floor-http-64m"
+    [http-4k]="reveille reveille-uring nginx-tuned nginx-default floor-http-4k floor-ring-4k"
+    [http-4k-new]="reveille reveille-uring nginx-tuned nginx-default floor-http-4k-close"
     [shards-tftp]="reveille reveille-2-shards"
     [shards-http]="reveille reveille-2-shards"
     [memory-tftp]="reveille dnsmasq-tuned"
@@ -23,6 +23,14 @@ declare -A row_servers=(
     [storm-400]="reveille dnsmasq+nginx"
     [storm-700]="reveille dnsmasq+nginx"
     [storm-1000]="reveille dnsmasq+nginx"
+)
+# Those that take part only where --server names them: a driver said outright, and bare loops that try what a ring can do.
+declare -A row_on_request=(
+    [tftp-w1-64]="reveille-epoll"
+    [tftp-w16]="reveille-epoll"
+    [http-64m]="reveille-epoll floor-ring-64m floor-ring-64m-zerocopy"
+    [http-4k]="reveille-epoll floor-ring-4k-direct floor-ring-4k-single"
+    [http-4k-new]="reveille-epoll floor-ring-4k-close-single floor-ring-4k-close-single-direct"
 )
 declare -A row_says=(
     [dhcp]="four-way exchanges of new machines, 15,000 a second asked for 8 s"
@@ -36,6 +44,8 @@ declare -A row_says=(
     [http-4k-new]="4 KiB again and again, a new HTTP/1.0 connection each time, 64 at a time, 4 s"
     [shards-tftp]="the same as tftp-w16, by one shard on processor 0, or by two on 0 and 1, where the load is too"
     [shards-http]="the same as http-64m, by one shard on processor 0, or by two on 0 and 1, where the load is too"
+    [shards-tftp]="reveille reveille-2-shards"
+    [shards-http]="reveille reveille-2-shards"
     [memory-tftp]="resident memory of 10,000 transfers whose client is silent"
     [memory-http]="resident memory of 10,000 connections kept open after a request"
     [walk]="one machine looks for 11 names that are missing, one after the other, 3 s"
@@ -62,7 +72,19 @@ list_rows() {
     local row
     while read -r row; do
         printf '%-12s  %s\n              %s\n' "$row" "${row_says[$row]}" "${row_servers[$row]}"
+        [[ -z ${row_on_request[$row]-} ]] || printf '              with --server: %s\n' "${row_on_request[$row]}"
     done < <(row_names)
+}
+
+# servers_of ROW [SERVER]...: those of the row, one a line; of the named ones, where any is named.
+servers_of() {
+    local row=$1 server all
+    shift
+    all="${row_servers[$row]}"
+    (($#)) || { printf '%s\n' $all && return; }
+    for server in $all ${row_on_request[$row]-}; do
+        [[ " $* " != *" $server "* ]] || printf '%s\n' "$server"
+    done
 }
 
 # run_load ROW: one result, on the standard output. Every byte is compared only where it does not make the load the

@@ -19,8 +19,9 @@ start_server() {
     [[ $2 != memory-http ]] || protocol=http
     cd "$state"
     case $1 in
-        reveille | reveille-2-shards) exec_reveille "$protocol" ;;
+        reveille | reveille-2-shards) exec_reveille "$protocol" auto ;;
         dnsmasq+nginx) exec_dnsmasq_and_nginx ;;
+        reveille-*) exec_reveille "$protocol" "${1#reveille-}" ;;
         dnsmasq-*) exec_dnsmasq "${1#dnsmasq-}" "$protocol" ;;
         kea) exec_kea ;;
         atftpd) exec atftpd --daemon --no-fork --user root.root --logfile "$state/atftpd.log" --verbose=3 \
@@ -31,6 +32,11 @@ start_server() {
         floor-dhcp) exec "$COMPARE_LOAD" floor dhcp server "$server_ip" "$pool_first" ;;
         floor-tftp) exec "$COMPARE_LOAD" floor tftp "$server_ip:69" "$root/4m.bin" ;;
         floor-tftp-*) exec "$COMPARE_LOAD" floor tftp "$server_ip:69" "$root/4m.bin" --windowsize "${1#floor-tftp-}" ;;
+        # floor-ring-FILE-OPTION-...
+        floor-ring-*)
+            IFS=- read -ra words <<<"${1#floor-ring-}"
+            local options=("${words[@]:1}")
+            exec "$COMPARE_LOAD" floor ring "$server_ip:80" "$root/${words[0]}.bin" "${options[@]/#/--}" ;;
         floor-http-4k-close) exec "$COMPARE_LOAD" floor http "$server_ip:80" "$root/4k.bin" --close ;;
         floor-http-*) exec "$COMPARE_LOAD" floor http "$server_ip:80" "$root/${1#floor-http-}.bin" ;;
     esac
@@ -44,7 +50,7 @@ exec_reveille() {
     [[ $1 != dhcp && $1 != storm ]] || dhcp=$(printf 'dhcp = "full"\nprobe = false\nlease = "12h"\npool = ["%s-%s"]' "$pool_first" "$pool_last")
     printf 'root = "%s"\nstate-dir = "%s"\n[[network]]\ninterface = "server"\n%s\n%s\n' "$root" "$state" "$dhcp" "$rules" \
         >"$state/reveille.toml"
-    exec "$COMPARE_BIN" serve --config "$state/reveille.toml"
+    exec "$COMPARE_BIN" serve --config "$state/reveille.toml" --io "$2"
 }
 
 # As it comes: 50 transfers, 1,000 leases, a ping before each offer. Tuned: none of these limits, and no line a request.
@@ -106,12 +112,14 @@ CONF
     exec nginx -c "$state/nginx.conf" -p "$state"
 }
 
-# wait_for_server ROW: until it answers.
+# wait_for_server ROW: until it answers, or has ended.
 wait_for_server() {
+    local asked
     case $1 in
-        dhcp) on_client load ready --dhcp client ;;
-        storm-*) on_client load ready --dhcp client --tftp "$server_ip:69" --http "$server_ip:80" ;;
-        http* | memory-http | shards-http) on_client load ready --http "$server_ip:80" ;;
-        *) on_client load ready --tftp "$server_ip:69" ;;
+        dhcp) asked=(--dhcp client) ;;
+        storm-*) asked=(--dhcp client --tftp "$server_ip:69" --http "$server_ip:80") ;;
+        http* | memory-http | shards-http) asked=(--http "$server_ip:80") ;;
+        *) asked=(--tftp "$server_ip:69") ;;
     esac
+    on_client load ready --process "$server_pid" "${asked[@]}"
 }

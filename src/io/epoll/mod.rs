@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::kernel::{Kernel, Wake, descriptor, sources};
 use super::receive::Source;
 use super::sockets::Sockets;
-use super::stream::{Readiness, Streams};
+use super::stream::{Awaited, Readiness, Round, Streams};
 use super::sys::message::{ReceiveBatch, Received};
 use super::sys::option;
 use super::sys::timer::Timer;
@@ -170,6 +170,20 @@ impl Kernel for Epoll {
     fn watch(&mut self, id: ConnectionId, socket: &mut TcpStream) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(socket, Token(STREAMS + id.slot()), both)
+    }
+
+    // Connections are read and written by `streams`.
+    fn answer(&mut self, _: &mut Streams, _: &mut Round<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_requests(&self) -> bool {
+        false
+    }
+
+    // Whatever it waits for, its event comes.
+    fn on_waiting(&mut self, _: ConnectionId, _: Awaited) -> io::Result<()> {
+        Ok(())
     }
 
     // Its descriptor is closed, and epoll forgets with it.

@@ -25,6 +25,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -34,17 +35,21 @@ use mio::net::TcpStream;
 
 use super::kernel::{Kernel, Wake, descriptor, sources};
 use super::sockets::Sockets;
-use super::stream::{Readiness, Streams};
+use super::stream::{Awaited, Readiness, Round, Streams, load_body};
 use super::sys::message::Received;
-use super::sys::uring::{Bell, Completion, Operation, POLL_NUMBERS, Ring};
+use super::sys::uring::{Bell, Completion, NUMBERS, Operation, Ring};
+use crate::boot::image::ImageId;
+use crate::content::Tree;
 use crate::limits::{ACCEPTED_MAX, BATCH, DATAGRAM_MAX, RING_BUFFERS};
-use crate::proto::http::ConnectionId;
+use crate::proto::http::{ConnectionId, Output};
+use crate::shard::Shard;
 
-/// Events of the bell and of connections
+/// Events of the bell, and of connections that wait for their clients' end or for room
 const BELL_EVENTS: i16 = libc::POLLIN;
-const STREAM_EVENTS: i16 = libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP;
+const END_EVENTS: i16 = libc::POLLIN;
+const ROOM_EVENTS: i16 = libc::POLLOUT;
 /// The bell's number; connections have their own, which begin with a generation and cannot be it
-const BELL: u64 = POLL_NUMBERS - 1;
+const BELL: u64 = NUMBERS - 1;
 
 /// A datagram in a buffer
 #[derive(Clone, Copy)]
@@ -61,11 +66,29 @@ struct Input {
     is_begun: bool,
 }
 
-/// A connection's poll
+/// A connection, and what of it is under way: one operation at most
 #[derive(Clone, Copy)]
 struct Watched {
+    id: ConnectionId,
     number: u64,
     socket: RawFd,
+    under_way: Option<Operation>,
+}
+
+/// Bytes of a connection in a buffer
+#[derive(Clone, Copy)]
+struct Request {
+    number: u64,
+    buffer: u16,
+    len: u32,
+}
+
+/// A response that leaves with the batch, from memory
+#[derive(Clone, Copy)]
+struct Answer {
+    id: ConnectionId,
+    socket: RawFd,
+    body: Option<(ImageId, u64, usize)>,
 }
 
 /// The ring of one shard
@@ -80,6 +103,11 @@ pub(super) struct Uring {
     accepted: VecDeque<io::Result<OwnedFd>>,
     /// By connection's slot
     watched: Vec<Option<Watched>>,
+    /// What connections sent and the shard has not seen
+    requests: VecDeque<Request>,
+    /// Connections that found no buffer, and are read when there is one
+    starved: VecDeque<u64>,
+    answers: Vec<Answer>,
     /// What is to be ended with the next turn
     cancelled: Vec<Operation>,
 }
@@ -137,6 +165,9 @@ impl Uring {
             accepts: sockets.http.as_ref().map(|_| false),
             accepted: VecDeque::new(),
             watched: Vec::new(),
+            requests: VecDeque::with_capacity(RING_BUFFERS.into()),
+            starved: VecDeque::new(),
+            answers: Vec::with_capacity(BATCH),
             cancelled: Vec::new(),
         };
         Ok((uring, bell))
@@ -155,7 +186,29 @@ impl Uring {
             self.ring.cancel(operation)?;
             self.cancelled.pop();
         }
+        // Only as many as there are buffers for: the others would end at once, again and again.
+        for _ in self.requests.len()..self.starved.len().min(RING_BUFFERS.into()) {
+            if let Some(number) = self.starved.pop_front() {
+                self.read(number, false)?;
+            }
+        }
         Ok(())
+    }
+
+    /// The connection that has this number, if it is not gone
+    fn watched(&mut self, number: u64) -> Option<&mut Watched> {
+        let watched = self.watched.get_mut(slot_of(number))?.as_mut()?;
+        (watched.number == number).then_some(watched)
+    }
+
+    /// Begins to read from a connection, unless something of it is under way. `later`: it has sent nothing yet.
+    fn read(&mut self, number: u64, later: bool) -> io::Result<()> {
+        let Some(watched) = self.watched(number).filter(|watched| watched.under_way.is_none()) else {
+            return Ok(());
+        };
+        watched.under_way = Some(Operation::Read(number));
+        let socket = watched.socket;
+        self.ring.read(socket, number, later)
     }
 
     fn take_back(&mut self) {
@@ -173,8 +226,15 @@ impl Uring {
             }
             Operation::Poll(BELL) if completion.more => Ok(()),
             Operation::Poll(BELL) => self.ring.poll(self.bell.descriptor(), BELL_EVENTS, BELL),
-            Operation::Poll(number) => self.on_polled(number, &completion, streams),
-            Operation::Cancel => Ok(()),
+            Operation::Poll(number) => {
+                self.on_polled(number, &completion, streams);
+                Ok(())
+            }
+            Operation::Read(number) => {
+                self.on_read(number, &completion, streams);
+                Ok(())
+            }
+            Operation::Send(_) | Operation::Cancel => Ok(()),
         }
     }
 
@@ -206,17 +266,63 @@ impl Uring {
         }
     }
 
-    fn on_polled(&mut self, number: u64, completion: &Completion, streams: &mut Streams) -> io::Result<()> {
-        let slot = slot_of(number);
-        let watched = self.watched.get(slot).copied().flatten();
-        let Some(watched) = watched.filter(|watched| watched.number == number) else { return Ok(()) };
+    fn on_polled(&mut self, number: u64, completion: &Completion, streams: &mut Streams) {
+        let Some(watched) = self.watched(number) else { return };
+        watched.under_way = None;
         let ready = match completion.result {
             Ok(events) => readiness(events),
             Err(_) => Readiness { reset: true, ..Readiness::default() },
         };
-        streams.on_ready(slot, ready);
-        if !completion.more && !ready.reset {
-            self.ring.poll(watched.socket, STREAM_EVENTS, number)?;
+        streams.on_ready(slot_of(number), ready);
+    }
+
+    fn on_read(&mut self, number: u64, completion: &Completion, streams: &mut Streams) {
+        let Some(watched) = self.watched(number) else {
+            if let Some(buffer) = completion.buffer {
+                self.ring.give_back(self.ring.connections(), buffer);
+            }
+            return;
+        };
+        watched.under_way = None;
+        match (&completion.result, completion.buffer) {
+            (&Ok(len), Some(buffer)) if len > 0 => self.requests.push_back(Request { number, buffer, len }),
+            (Err(error), None) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                self.starved.push_back(number);
+            }
+            // The client has ended while nothing was being sent to it, or the connection is broken.
+            (_, buffer) => {
+                if let Some(buffer) = buffer {
+                    self.ring.give_back(self.ring.connections(), buffer);
+                }
+                streams.on_ready(slot_of(number), Readiness { reset: true, ..Readiness::default() });
+            }
+        }
+    }
+
+    /// Takes requests to the shard; lists the answers that can leave at once
+    fn take_requests(&mut self, streams: &mut Streams, round: &mut Round<'_>) -> io::Result<()> {
+        let Round { now, shard, tap, .. } = round;
+        let now = *now;
+        shard.images().set_now(now);
+        for _ in 0..BATCH {
+            let Some(Request { number, buffer, len }) = self.requests.pop_front() else { break };
+            let watched = self.watched(number).copied();
+            if let Some(Watched { socket, id, .. }) = watched {
+                let bytes = self.ring.bytes(buffer, len);
+                let is_captured = streams.on_read(now, id, bytes, *tap);
+                shard.on_bytes(now, id, bytes);
+                let body = load_body(now, shard, id);
+                match shard.poll_output(id) {
+                    Output::Wait => self.read(number, true)?,
+                    Output::Bytes { more, .. }
+                        if (body.is_some() || !more) && !is_captured && !shard.ends_next(id) =>
+                    {
+                        self.answers.push(Answer { id, socket, body });
+                    }
+                    _ => streams.on_changed(id),
+                }
+            }
+            self.ring.give_back(self.ring.connections(), buffer);
         }
         Ok(())
     }
@@ -276,24 +382,64 @@ impl Kernel for Uring {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
+    // What it waits for is begun by `on_waiting`.
     fn watch(&mut self, id: ConnectionId, socket: &mut TcpStream) -> io::Result<()> {
-        let watched = Watched { number: number_of(id), socket: socket.as_raw_fd() };
-        self.ring.poll(watched.socket, STREAM_EVENTS, watched.number)?;
+        let (number, socket) = (number_of(id), socket.as_raw_fd());
         if self.watched.len() <= id.slot() {
             self.watched.resize(id.slot() + 1, None);
         }
-        self.watched[id.slot()] = Some(watched);
+        self.watched[id.slot()] = Some(Watched { id, number, socket, under_way: None });
         Ok(())
     }
 
-    fn forget(&mut self, id: ConnectionId) {
-        let number = number_of(id);
-        if let Some(watched) = self.watched.get_mut(id.slot())
-            && watched.is_some_and(|watched| watched.number == number)
-        {
-            *watched = None;
+    fn answer(&mut self, streams: &mut Streams, round: &mut Round<'_>) -> io::Result<()> {
+        self.take_requests(streams, round)?;
+        let Round { clock, now, shard, outbox, .. } = round;
+        let mut answers = mem::take(&mut self.answers);
+        if !answers.is_empty() {
+            self.ring.send(answers.iter().map(|answer| (answer.socket, parts(shard, answer))))?;
         }
-        self.cancelled.push(Operation::Poll(number));
+        *now = clock.now();
+        for (index, answer) in answers.iter().enumerate() {
+            if let Ok(len) = self.ring.sent(index) {
+                shard.on_written(*now, answer.id, len as u64, outbox);
+            }
+            match shard.poll_output(answer.id) {
+                Output::Wait => self.read(number_of(answer.id), true)?,
+                // What the kernel did not take, and why, is found out there.
+                _ => streams.on_changed(answer.id),
+            }
+        }
+        answers.clear();
+        self.answers = answers;
+        Ok(())
+    }
+
+    fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    fn on_waiting(&mut self, id: ConnectionId, awaited: Awaited) -> io::Result<()> {
+        let number = number_of(id);
+        let events = match awaited {
+            Awaited::Request => return self.read(number, true),
+            Awaited::Room => ROOM_EVENTS,
+            Awaited::End => END_EVENTS,
+        };
+        let Some(watched) = self.watched(number).filter(|watched| watched.under_way.is_none()) else {
+            return Ok(());
+        };
+        watched.under_way = Some(Operation::Poll(number));
+        let socket = watched.socket;
+        self.ring.poll_once(socket, events, number)
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        if let Some(watched) = self.watched(number_of(id)) {
+            let under_way = watched.under_way;
+            self.watched[id.slot()] = None;
+            self.cancelled.extend(under_way);
+        }
     }
 
     fn stop_accepting(&mut self) {
@@ -303,9 +449,16 @@ impl Kernel for Uring {
     }
 }
 
-/// A poll's number: the connection's, with as much of its generation as there is room for
+/// The bytes of an answer that are in memory: its head, or what is left of it, and its body
+fn parts<'s>(shard: &'s Shard<Tree>, answer: &Answer) -> [&'s [u8]; 2] {
+    let Output::Bytes { bytes, .. } = shard.poll_output(answer.id) else { return [&[], &[]] };
+    let resident = |(id, offset, len)| shard.peek_images().resident(id, offset, len);
+    [bytes, answer.body.and_then(resident).unwrap_or(&[])]
+}
+
+/// A connection's number, with as much of its generation as there is room for
 fn number_of(id: ConnectionId) -> u64 {
-    id.to_u64() % POLL_NUMBERS
+    id.to_u64() % NUMBERS
 }
 
 fn slot_of(number: u64) -> usize {

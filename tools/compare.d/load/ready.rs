@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ pub(crate) struct Arguments {
     /// Ask for an address on this interface
     #[arg(long)]
     dhcp: Option<String>,
+    /// The server's process: do not wait for one that has ended
+    #[arg(long)]
+    process: Option<u32>,
     /// Try for so long
     #[arg(long, default_value_t = 15)]
     seconds: u64,
@@ -34,20 +38,29 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
+    let process = arguments.process;
     if let Some(server) = arguments.tftp {
-        until(end, "TFTP", || tftp(server).unwrap_or(false))?;
+        until(process, end, "TFTP", || tftp(server).unwrap_or(false))?;
     }
     if let Some(server) = arguments.http {
-        until(end, "HTTP", || TcpStream::connect(server).is_ok())?;
+        until(process, end, "HTTP", || TcpStream::connect(server).is_ok())?;
     }
     if let Some(interface) = &arguments.dhcp {
-        until(end, "DHCP", || dhcp(interface).unwrap_or(false))?;
+        until(process, end, "DHCP", || dhcp(interface).unwrap_or(false))?;
     }
     Ok(())
 }
 
-fn until(end: Instant, protocol: &str, mut answers: impl FnMut() -> bool) -> io::Result<()> {
+fn until(
+    process: Option<u32>,
+    end: Instant,
+    protocol: &str,
+    mut answers: impl FnMut() -> bool,
+) -> io::Result<()> {
     while !answers() {
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            return Err(io::Error::other("it has ended"));
+        }
         if Instant::now() >= end {
             return Err(io::Error::other(format!("no answer by {protocol}")));
         }

@@ -31,10 +31,11 @@ struct Metric {
     of: fn(&Value) -> Option<f64>,
 }
 
-/// One server in one row: a value and the whole result of each round
+/// One server in one row: a value and the whole result of each round, or why there is none
 struct Server {
     name: String,
     rounds: Vec<(f64, Value)>,
+    failures: Vec<String>,
 }
 
 struct Row {
@@ -62,7 +63,13 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
         let line = format!("{name}: {}", value.as_str().unwrap_or_default());
         println!("{}{line}", if arguments.markdown { "- " } else { "" });
     }
-    Ok(())
+    let failed =
+        rows.iter().flat_map(|row| &row.servers).filter(|server| !server.failures.is_empty()).count();
+    match failed {
+        _ if rows.is_empty() => Err(io::Error::other("nothing was measured")),
+        0 => Ok(()),
+        failed => Err(io::Error::other(format!("{failed} of the lines above lack results"))),
+    }
 }
 
 fn number(result: &Value, name: &str) -> Option<f64> {
@@ -104,10 +111,16 @@ fn rows(text: &str) -> io::Result<Vec<Row>> {
             rows.len() - 1
         });
         let row = &mut rows[index];
-        let value = (row.metric.of)(&result).unwrap_or(f64::NAN);
-        match row.servers.iter_mut().find(|known| known.name == server) {
-            Some(known) => known.rounds.push((value, result)),
-            None => row.servers.push(Server { name: server, rounds: vec![(value, result)] }),
+        let index = row.servers.iter().position(|known| known.name == server).unwrap_or_else(|| {
+            row.servers.push(Server { name: server, rounds: Vec::new(), failures: Vec::new() });
+            row.servers.len() - 1
+        });
+        let value = (row.metric.of)(&result);
+        let server = &mut row.servers[index];
+        match (result["failed"].as_str(), value) {
+            (Some(why), _) => server.failures.push(why.to_owned()),
+            (None, Some(value)) => server.rounds.push((value, result)),
+            (None, None) => server.failures.push(format!("served nothing: {result}")),
         }
     }
     Ok(rows)
@@ -140,6 +153,10 @@ impl Server {
     /// Whatever else was counted, in a few words
     fn beside(&self) -> String {
         let mut words = Vec::new();
+        if let Some(why) = self.failures.first() {
+            let rounds = self.failures.len() + self.rounds.len();
+            words.push(format!("FAILED in {} of {rounds} rounds: {why}", self.failures.len()));
+        }
         let mut say = |word: Option<String>| words.extend(word);
         let of = |name: &'static str| self.median_of(move |result| number(result, name));
         let is_storm = of("booted").is_some();
@@ -210,7 +227,11 @@ impl Row {
                 if index == 0 { format!("{} ({})", self.name, self.metric.unit) } else { String::new() },
                 server.name.clone(),
                 figure(server.median()),
-                format!("{}–{}", figure(least), figure(most)),
+                if server.rounds.is_empty() {
+                    String::new()
+                } else {
+                    format!("{}–{}", figure(least), figure(most))
+                },
                 self.ratio(server).map_or(String::new(), |ratio| format!("{ratio:.2} {better}")),
                 server.beside(),
             ]
@@ -227,6 +248,7 @@ impl Row {
                 "rounds": server.values().collect::<Vec<_>>(),
                 "reveille_ratio": self.ratio(server),
                 "results": results,
+                "failures": server.failures,
             })
         });
         json!({

@@ -1,4 +1,4 @@
-//! recvmmsg, sendmmsg, sendfile and packet sockets: the only `unsafe` of the load.
+//! recvmmsg, sendmmsg, sendfile and packet sockets: the only `unsafe` of the load but that of the ring (`floor/ring.rs`).
 
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     }
 }
 
-fn listen(address: SocketAddrV4) -> io::Result<TcpListener> {
+pub(super) fn listen(address: SocketAddrV4) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

@@ -2,6 +2,7 @@
 
 mod dhcp;
 mod http;
+mod ring;
 mod tftp;
 
 use std::io;
@@ -16,6 +17,8 @@ pub(crate) enum Floor {
     Tftp(tftp::Arguments),
     /// Head and body in one send for a small file, head and sendfile for a large one
     Http(http::Arguments),
+    /// Head and body in one send, by io_uring
+    Ring(ring::Arguments),
 }
 
 pub(crate) fn run(floor: &Floor) -> io::Result<()> {
@@ -23,5 +26,6 @@ pub(crate) fn run(floor: &Floor) -> io::Result<()> {
         Floor::Dhcp(arguments) => dhcp::run(arguments),
         Floor::Tftp(arguments) => tftp::run(arguments),
         Floor::Http(arguments) => http::run(arguments),
+        Floor::Ring(arguments) => ring::run(arguments),
     }
 }
