@@ -132,6 +132,9 @@ pub struct Rack {
     /// The server's port, as 1G or 100M (bits a second)
     #[arg(long, value_name = "RATE", default_value = "10G")]
     pub uplink: String,
+    /// What the server may take of its port, as the configuration's `rate`: who began first is served first
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<String>,
     /// Switch ports forward nothing for the first 30 s, as with spanning tree
     #[arg(long)]
     pub spanning_tree: bool,
@@ -229,7 +232,7 @@ mod tests {
             "reveille explain --mac 88:99:aa:bb:cc:dd --uuid 4c4c4544-0051-3510-8052-b4c04f564231 --arch x64-uefi --ip 10.0.0.1",
             "reveille import dnsmasq.conf --leases dnsmasq.leases --state-dir /var/lib/reveille",
             "reveille replay boot.pcap --config r.toml",
-            "reveille rack --machines 42 --firmware mix --seed 7 --loss 2% --power-on ramp:60s --uplink 1G --rogue --json",
+            "reveille rack --machines 42 --firmware mix --seed 7 --loss 2% --power-on ramp:60s --uplink 1G --rate 1G --rogue --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

@@ -161,3 +161,31 @@ fn the_racks_of_those_mistakes_are_clean_without_them() {
         boots(setup);
     }
 }
+
+// --- A wire that is too narrow ---
+
+/// Machines of one kind that load 4 MiB each, over a wire of 1 Gbit/s whose use is bounded, or is not
+fn on_a_narrow_wire(seed: u64, model: Model, count: usize, rate: Option<u64>) -> Report {
+    let mut setup = Setup::new(seed).of(model, count);
+    setup.power_on = Duration::ZERO;
+    setup.faults.uplink = 1_000_000_000;
+    setup.site.rate = rate;
+    setup.site.files = reveille::rack::files(setup.site.server, setup.site.proxy, 4 << 20);
+    boots(setup)
+}
+
+#[test]
+fn experiment() {
+    for model in Model::ALL {
+        for rate in [None, Some(1_000_000_000), Some(970_000_000)] {
+            let mut setup = Setup::new(1).of(model, 300);
+            setup.power_on = Duration::ZERO;
+            setup.faults.uplink = 1_000_000_000;
+            setup.site.rate = rate;
+            setup.site.files = reveille::rack::files(setup.site.server, setup.site.proxy, 4 << 20);
+            let began = Clock::now();
+            let report = Rack::new(setup).run();
+            eprintln!("{} {rate:?} {:?}\n{report}", model.name(), began.elapsed());
+        }
+    }
+}

@@ -8,6 +8,7 @@
 //! then the network's mode. A menu takes the place of the rules' boot file for PXE ROMs, unless the machine names its own.
 
 mod boot_file;
+mod rate;
 mod rules;
 mod subnet;
 pub mod well_known;
@@ -20,6 +21,7 @@ use crate::time::Duration;
 use crate::wire::ethernet::MacAddr;
 
 pub use boot_file::{BOOT_FILE_MAX, Base, BootFile, BootFileError, Expansion, Piece};
+pub use rate::Rate;
 pub use rules::{Boots, LoaderName, Match, Rule, network_boots};
 pub use subnet::{Cidr, Range};
 
@@ -179,6 +181,7 @@ pub struct Plan {
     reserved: HashSet<Ipv4Addr>,
     http_port: u16,
     tftp_port: u16,
+    rates: Vec<Rate>,
 }
 
 impl Plan {
@@ -199,13 +202,25 @@ impl Plan {
             }
         }
         let reserved = machines.iter().filter_map(|machine| machine.address).collect();
-        Self { networks, rules, menus, machines, by_mac, by_uuid, reserved, http_port: 80, tftp_port: 69 }
+        let (http_port, tftp_port, rates) = (80, 69, Vec::new());
+        Self { networks, rules, menus, machines, by_mac, by_uuid, reserved, http_port, tftp_port, rates }
     }
 
     /// The same plan, with the ports that its URLs name
     #[must_use]
     pub fn with_ports(self, http_port: u16, tftp_port: u16) -> Self {
         Self { http_port, tftp_port, ..self }
+    }
+
+    /// The same plan, which takes no more than this of its wires
+    #[must_use]
+    pub fn with_rates(self, rates: Vec<Rate>) -> Self {
+        Self { rates, ..self }
+    }
+
+    /// How much of which wires the server may take; none: as much as there is
+    pub fn rates(&self) -> &[Rate] {
+        &self.rates
     }
 
     /// The networks that are served, in the order of the configuration: `network` anywhere is an index into them

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::errors::{At, Errors, Place};
 use super::model::{File, Image, Item, ItemWhat, Machine, Menu, Model, Rule};
-use super::networks::Networks;
+use super::networks::{Networks, rates};
 use super::values::mode_name;
 use crate::boot::plan::{self, Boots, Match, Mode, Plan, Reason, well_known};
 use crate::io::interfaces::Interface;
@@ -64,7 +64,8 @@ pub(super) fn compile(
     }
     match settings {
         Some(settings) if errors.is_empty() => {
-            let plan = Plan::new(networks, rules, menus, machines);
+            let rates = rates(&model.networks, &networks);
+            let plan = Plan::new(networks, rules, menus, machines).with_rates(rates);
             Ok((plan.with_ports(settings.http_port, settings.tftp_port), settings))
         }
         _ => Err(errors),

@@ -66,6 +66,12 @@ fn setup(arguments: &args::Rack) -> Result<Setup, String> {
         .ok_or_else(|| format!("--loss {}: write a percentage up to 50%, like 2% or 0.5%", arguments.loss))?;
     let uplink = rate(&arguments.uplink)
         .ok_or_else(|| format!("--uplink {}: write bits a second, like 1G or 100M", arguments.uplink))?;
+    setup.site.rate = match &arguments.rate {
+        Some(text) => {
+            Some(rate(text).ok_or_else(|| format!("--rate {text}: write bits a second, like 1G or 100M"))?)
+        }
+        None => None,
+    };
     setup.faults = Faults {
         loss_ppm,
         uplink,

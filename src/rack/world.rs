@@ -267,6 +267,7 @@ impl Rack {
             ended_at.since(DAWN),
             count(&|machine| machine.count.retries),
             count(&|machine| machine.count.bytes),
+            self.host.held(),
             self.checker,
         )
     }
