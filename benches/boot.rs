@@ -24,6 +24,8 @@ fn plan(machines: u16) -> Plan {
             hostname: Some(format!("node-{number}")),
             mode: None,
             boot: None,
+            serial: None,
+            image: None,
             line: 1,
         }
     };

@@ -80,6 +80,8 @@ pub const PATH_MAX: usize = 1_024;
 
 /// Bytes of a datagram socket's buffers, each way: what a rack sends in its first second waits there
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// Bytes of the buffer in which frames for simulated machines wait: a window of TCP for a thousand of them
+pub const RACK_BUFFER_BYTES: usize = 64 << 20;
 /// Connections that the kernel holds until they are accepted
 pub const ACCEPT_BACKLOG: i32 = 4_096;
 /// Bytes of a datagram that a socket's batch has room for; longer ones are cut, and a cut one is dropped

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 use reveille::args::{self, Command, CommandLine, Process};
@@ -31,17 +32,18 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Serve(arguments) => {
             let source = Source::new(arguments.setup, arguments.process);
             let report =
-                |plan: &Plan, settings: &Settings| report(&source, plan, settings).map_err(Errors::one);
+                |plan: &Arc<Plan>, settings: &Settings| report(&source, plan, settings).map_err(Errors::one);
             server::serve(&source, report)?;
         }
         Command::Check(arguments) => {
             let source = Source::new(arguments.setup, Process::default());
             let (plan, settings) = source.load()?;
-            print(&report(&source, &plan, &settings)?)?;
+            print(&report(&source, &Arc::new(plan), &settings)?)?;
         }
         Command::Explain(mut arguments) => {
             let source = Source::new(std::mem::take(&mut arguments.setup), Process::default());
             let (plan, settings) = source.load()?;
+            let plan = Arc::new(plan);
             let files = Files::new(settings.root.as_deref(), &Library::open(&settings.images, &plan)?);
             let exists = |name: &str| files.exists(name);
             let said = explain::explain(&arguments, &plan, source.file().as_deref(), exists)?;
@@ -78,6 +80,7 @@ fn replayed(arguments: args::Replay) -> Result<String, Box<dyn std::error::Error
             windowsize_max: settings.windowsize_max,
             single_port: settings.single_port,
         };
+        let plan = Arc::new(plan);
         let library = Library::open(&settings.images, &plan)?;
         let tree = Tree::with_images(settings.root.as_deref(), &library)?;
         replay::Setup { plan: Some(plan), root: Some(tree), tftp }
@@ -130,7 +133,7 @@ fn import(arguments: &args::Import) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// What a plan boots, and what is missing
-fn report(source: &Source, plan: &Plan, settings: &Settings) -> Result<String, String> {
+fn report(source: &Source, plan: &Arc<Plan>, settings: &Settings) -> Result<String, String> {
     let library = Library::open(&settings.images, plan).map_err(|error| error.to_string())?;
     let files = Files::new(settings.root.as_deref(), &library);
     let describe = |name: &str| library.describe(name).unwrap_or_default();

@@ -128,9 +128,10 @@ struct Running {
 /// What could not be opened, or a shard that failed: a sentence for the operator.
 pub fn serve(
     source: &Source,
-    report: impl Fn(&Plan, &Settings) -> Result<String, Errors>,
+    report: impl Fn(&Arc<Plan>, &Settings) -> Result<String, Errors>,
 ) -> Result<(), Error> {
     let (plan, settings) = source.load().map_err(Error::Config)?;
+    let plan = Arc::new(plan);
     let banner = report(&plan, &settings).map_err(Error::Config)?;
     // Before any other thread exists: a signal that comes during the start must not kill the process half-way.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|e| Error::System("handle signals", e))?;
@@ -139,7 +140,6 @@ pub fn serve(
     let processors = process::processors().map_err(|e| Error::System("count processors", e))?;
     let shards = settings.shards.map_or(processors.len(), usize::from);
 
-    let plan = Arc::new(plan);
     let notes = Arc::new(Notes::new());
     let way = way(settings.io)?;
     let mut drivers = open(&plan, &settings, way, shards, &notes)?;
@@ -305,7 +305,7 @@ struct Server<'s, R> {
     is_stopping: bool,
 }
 
-impl<R: Fn(&Plan, &Settings) -> Result<String, Errors>> Server<'_, R> {
+impl<R: Fn(&Arc<Plan>, &Settings) -> Result<String, Errors>> Server<'_, R> {
     fn run(mut self, events: &Receiver<Event>) -> Result<(), Error> {
         let limit = Duration::from_micros(STOP_TIME.as_micros()) + STOP_GRACE;
         let mut result = Ok(());
@@ -346,6 +346,7 @@ impl<R: Fn(&Plan, &Settings) -> Result<String, Errors>> Server<'_, R> {
             return;
         }
         let loaded = self.source.load().and_then(|(plan, settings)| {
+            let plan = Arc::new(plan);
             let report = (self.report)(&plan, &settings)?;
             Ok((plan, settings, report))
         });
@@ -362,7 +363,6 @@ impl<R: Fn(&Plan, &Settings) -> Result<String, Errors>> Server<'_, R> {
             let what = reasons.join(", ");
             return self.log.say(format!("nothing is changed: a restart is needed for {what}"));
         }
-        let plan = Arc::new(plan);
         let log = |format| Log::new(format, &plan, self.source.file().as_deref());
         self.log.set(log(settings.log));
         if let Some(capture) = &self.capture {

@@ -266,6 +266,7 @@ impl<I: Images> Shard<I> {
 
     /// A new plan takes over; leases, transfers and connections go on
     pub fn on_plan(&mut self, plan: Arc<Plan>) {
+        self.images.on_plan(&plan);
         self.plan = plan;
         if let Some(addresses) = &mut self.addresses {
             addresses.dhcp.on_plan();

@@ -53,6 +53,9 @@ cases! {
     arm64_uefi "arm64-uefi"
     arm64_uboot "arm64-uboot"
     arm64_uboot_efi "arm64-uboot-efi"
+    iso_centos_bios "iso-centos-bios"
+    iso_debian_uefi "iso-debian-uefi"
+    iso_ubuntu_uefi "iso-ubuntu-uefi"
 }
 
 #[test]

@@ -95,6 +95,7 @@ fn plan() -> Plan {
     let rule = Rule {
         matches: Vec::new(),
         boots: Boots::File(BootFile::parse("http://{server}/{mac}/{uuid}/{host}.efi").expect("a boot file")),
+        image: None,
         mode: None,
         reason: Reason::Rule { number: 1, line: 1 },
     };

@@ -13,6 +13,7 @@ mod would_boot;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use reveille::boot::client::Arch;
 use reveille::boot::plan::{BootFile, Boots, Cidr, Match, Mode, Network, Plan, Reason, Rule, Subnet};
@@ -156,10 +157,14 @@ fn pixiecore_instead() -> Setup {
     let rule = Rule {
         matches: vec![Match::Arch(vec![Arch::X86_BIOS])],
         boots: Boots::File(boots),
+        image: None,
         mode: None,
         reason: Reason::Rule { number: 1, line: 0 },
     };
-    Setup { plan: Some(Plan::new(vec![network], vec![rule], Vec::new(), Vec::new())), ..Setup::default() }
+    Setup {
+        plan: Some(Arc::new(Plan::new(vec![network], vec![rule], Vec::new(), Vec::new()))),
+        ..Setup::default()
+    }
 }
 
 #[test]
@@ -204,7 +209,7 @@ fn a_client_that_is_offered_another_address_asks_for_it() {
     };
     let plan = Plan::new(vec![network], Vec::new(), Vec::new(), Vec::new());
     let file = captures::read("dnsmasq-bios-full");
-    let report = run(&file, Setup { plan: Some(plan), ..Setup::default() }).expect("a capture");
+    let report = run(&file, Setup { plan: Some(Arc::new(plan)), ..Setup::default() }).expect("a capture");
     let acks: Vec<_> = report.exchanges.iter().filter_map(dhcp).filter(|talk| talk.rewritten).collect();
     assert_eq!(acks.len(), 1, "{report}");
     assert_eq!(acks[0].ours.len(), 1, "{report}");

@@ -3,7 +3,11 @@
 //! [`Images`] is what TFTP and HTTP ask; `content` answers it from directories, tests and the simulated rack from
 //! memory. A protocol describes a body as (image, offset, length) and the driver moves the bytes.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::plan::Plan;
 
 /// Where the files below `/images/NAME` come from
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +31,14 @@ pub struct ImageSource {
     pub initrds: Vec<String>,
     /// What the kernel is told, in place of what its distribution wants
     pub args: Option<String>,
+    /// What menus call it
+    pub title: Option<String>,
 }
 
 impl ImageSource {
     /// An image of which no more is said
     pub fn new(name: impl Into<String>, origin: Origin) -> Self {
-        Self { name: name.into(), origin, kernel: None, initrds: Vec::new(), args: None }
+        Self { name: name.into(), origin, kernel: None, initrds: Vec::new(), args: None, title: None }
     }
 }
 
@@ -98,6 +104,20 @@ pub trait Images {
     /// # Errors
     /// The reason why there is none; it is found at once, never waited for.
     fn open(&mut self, path: &[u8], form: Form) -> Result<Image, Miss>;
+
+    /// As [`Images::open`], for the client at `peer`: a loader's configuration may be generated for it alone.
+    ///
+    /// # Errors
+    /// As [`Images::open`].
+    fn open_for(&mut self, peer: Ipv4Addr, path: &[u8], form: Form) -> Result<Image, Miss> {
+        let _ = peer;
+        self.open(path, form)
+    }
+
+    /// A new plan is in force
+    fn on_plan(&mut self, plan: &Arc<Plan>) {
+        let _ = plan;
+    }
 
     /// Opens an HTML page that lists the directory at `path`; relative links, so that it works below any prefix.
     ///

@@ -4,9 +4,11 @@
 //!
 //! How an answer is found: the network is the one that the request came in by; the subnet is the one that holds the
 //! client's link address, or the interface's own. The machine is found by its MAC address, then by its UUID. What the
-//! machine says comes first, then the first rule that matches and says anything of the matter (boot file and mode apart),
-//! then the network's mode. A menu takes the place of the rules' boot file for PXE ROMs, unless the machine names its own.
+//! machine says comes first, then the first rule that matches and says anything of the matter (boot file, image and mode
+//! apart), then the network's mode. An image is what the loader's configuration boots; to iPXE, which runs scripts, it is a
+//! boot file as well. A menu takes the place of the rules' boot file for PXE ROMs, unless the machine names its own.
 
+mod assigned;
 mod boot_file;
 mod rate;
 mod rules;
@@ -20,6 +22,7 @@ use super::client::{Client, Loader, Uuid, Wants};
 use crate::time::Duration;
 use crate::wire::ethernet::MacAddr;
 
+pub use assigned::{Assigned, Choice, Chosen, KnownBy, Name};
 pub use boot_file::{BOOT_FILE_MAX, Base, BootFile, BootFileError, Expansion, Piece};
 pub use rate::Rate;
 pub use rules::{Boots, LoaderName, Match, Rule, network_boots};
@@ -87,6 +90,10 @@ pub struct Machine {
     pub mode: Option<Mode>,
     /// Its own boot file, before any rule
     pub boot: Option<BootFile>,
+    /// Its SMBIOS serial number, which only iPXE tells
+    pub serial: Option<String>,
+    /// The image that it boots
+    pub image: Option<Assigned>,
     /// Where the configuration says so
     pub line: u32,
 }
@@ -113,6 +120,38 @@ pub struct MenuItem {
     pub boot: Option<BootFile>,
     /// The servers of this type where they are not this one
     pub servers: Vec<Ipv4Addr>,
+}
+
+/// How the images are offered to who has none assigned: one menu, whichever loader shows it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageMenu {
+    /// What stands above it
+    pub title: String,
+    /// Seconds until the default is taken; 0: never
+    pub timeout_s: u16,
+    /// What is taken then
+    pub default: MenuDefault,
+    /// It is shown even where there is nothing to choose
+    pub always: bool,
+}
+
+/// What a menu takes by itself
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MenuDefault {
+    /// The first image
+    First,
+    /// The image of this name
+    Image(String),
+    /// The local disk
+    Local,
+}
+
+impl Default for ImageMenu {
+    fn default() -> Self {
+        // A machine without a keyboard must not wait for ever.
+        let title = "Install or boot".to_owned();
+        Self { title, timeout_s: 30, default: MenuDefault::First, always: false }
+    }
 }
 
 /// Why an answer is what it is
@@ -158,6 +197,8 @@ pub struct Answer<'p> {
     pub boot: Option<&'p BootFile>,
     /// The menu it sees
     pub menu: Option<&'p Menu>,
+    /// The image that its loader's configuration boots
+    pub image: Option<Chosen<'p>>,
     /// Why
     pub reason: Reason,
 }
@@ -179,6 +220,7 @@ pub struct Plan {
     by_mac: HashMap<MacAddr, usize>,
     by_uuid: HashMap<[u8; 16], usize>,
     reserved: HashSet<Ipv4Addr>,
+    image_menu: ImageMenu,
     http_port: u16,
     tftp_port: u16,
     rates: Vec<Rate>,
@@ -202,8 +244,25 @@ impl Plan {
             }
         }
         let reserved = machines.iter().filter_map(|machine| machine.address).collect();
-        let (http_port, tftp_port, rates) = (80, 69, Vec::new());
-        Self { networks, rules, menus, machines, by_mac, by_uuid, reserved, http_port, tftp_port, rates }
+        Self {
+            networks,
+            rules,
+            menus,
+            machines,
+            by_mac,
+            by_uuid,
+            reserved,
+            image_menu: ImageMenu::default(),
+            http_port: 80,
+            tftp_port: 69,
+            rates: Vec::new(),
+        }
+    }
+
+    /// The same plan, with this menu of images
+    #[must_use]
+    pub fn with_image_menu(self, image_menu: ImageMenu) -> Self {
+        Self { image_menu, ..self }
     }
 
     /// The same plan, with the ports that its URLs name
@@ -243,6 +302,11 @@ impl Plan {
         self.menus.iter().map(|(_, menu, reason)| (menu, *reason))
     }
 
+    /// How the images are offered where none is assigned
+    pub fn image_menu(&self) -> &ImageMenu {
+        &self.image_menu
+    }
+
     /// Whether `address` belongs to a machine that the configuration names: no pool gives it away
     pub fn machine_reserved(&self, address: Ipv4Addr) -> bool {
         self.reserved.contains(&address)
@@ -263,9 +327,18 @@ impl Plan {
     /// # Panics
     /// When `client.network` is none of the plan's.
     pub fn answer(&self, client: &Client<'_>) -> Answer<'_> {
+        self.answer_as(client, self.machine_of(client))
+    }
+
+    /// What the client gets, being that machine
+    fn answer_as<'p>(&'p self, client: &Client<'_>, machine: Option<&'p Machine>) -> Answer<'p> {
         let network = &self.networks[client.network];
         let subnet = network.subnet_of(client.link);
-        let machine = self.machine_of(client);
+        let of_machine = |machine: &'p Machine| {
+            let reason = Reason::Machine { line: machine.line };
+            Some(Chosen { assigned: machine.image.as_ref()?, reason })
+        };
+        let mut image = machine.and_then(of_machine);
         let mut rule_mode = None;
         let mut decision = None;
         for rule in &self.rules {
@@ -278,16 +351,21 @@ impl Plan {
                     Boots::File(boot) if would_loop(client, boot) => None,
                     Boots::File(boot) => Some((Some(boot), rule.reason)),
                     Boots::Nothing => Some((None, rule.reason)),
-                    Boots::Unsaid => None,
+                    Boots::Unsaid => match &rule.image {
+                        Some(assigned) if is_ipxe(client) => Some((Some(&assigned.script), rule.reason)),
+                        _ => None,
+                    },
                 };
             }
-            if rule_mode.is_some() && decision.is_some() {
+            let of_rule = |assigned: &'p Assigned| Chosen { assigned, reason: rule.reason };
+            image = image.or(rule.image.as_ref().map(of_rule));
+            if rule_mode.is_some() && decision.is_some() && image.is_some() {
                 break;
             }
         }
         let mode = machine.and_then(|machine| machine.mode).or(rule_mode).unwrap_or(network.mode);
         let answer =
-            Answer { network, subnet, mode, machine, boot: None, menu: None, reason: Reason::NoRule };
+            Answer { network, subnet, mode, machine, boot: None, menu: None, image, reason: Reason::NoRule };
         self.with_boot(answer, client, decision)
     }
 
@@ -303,7 +381,15 @@ impl Plan {
         {
             return Answer { boot: Some(boot), reason: Reason::Machine { line: machine.line }, ..answer };
         }
-        if let Some((menu, reason)) = self.menu_of(client, answer.subnet) {
+        let own_image = answer.machine.and_then(|machine| Some((machine, machine.image.as_ref()?)));
+        if let Some((machine, assigned)) = own_image.filter(|_| is_ipxe(client)) {
+            let reason = Reason::Machine { line: machine.line };
+            return Answer { boot: Some(&assigned.script), reason, ..answer };
+        }
+        // A machine whose image is known is asked nothing.
+        if own_image.is_none()
+            && let Some((menu, reason)) = self.menu_of(client, answer.subnet)
+        {
             let first = || menu.items.iter().find_map(|item| item.boot.as_ref());
             let boot = decision.and_then(|(boot, _)| boot).or_else(first);
             return Answer { boot, menu: Some(menu), reason, ..answer };
@@ -327,15 +413,6 @@ impl Plan {
             .iter()
             .find(|(matches, ..)| for_whom(matches) && rules::all_hold(matches, client, subnet))
             .map(|(_, menu, reason)| (menu, *reason))
-    }
-
-    fn machine_of(&self, client: &Client<'_>) -> Option<&Machine> {
-        let by_mac = self.by_mac.get(&client.mac);
-        let by_uuid = || {
-            let uuid = client.uuid?;
-            self.by_uuid.get(&uuid.0).or_else(|| self.by_uuid.get(&swapped(uuid).0))
-        };
-        by_mac.or_else(by_uuid).map(|i| &self.machines[*i])
     }
 
     /// The values that fill the answer's boot file for this client; `ip` is the address that it has or is given
@@ -389,9 +466,13 @@ fn swapped(uuid: Uuid) -> Uuid {
     Uuid(bytes)
 }
 
+fn is_ipxe(client: &Client<'_>) -> bool {
+    matches!(client.loader, Loader::Ipxe(_))
+}
+
 /// An iPXE that is handed an iPXE loads iPXE for ever: such a file is meant for the ROM before it
 fn would_loop(client: &Client<'_>, boot: &BootFile) -> bool {
-    matches!(client.loader, Loader::Ipxe(_)) && well_known::is_ipxe(boot)
+    is_ipxe(client) && well_known::is_ipxe(boot)
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 
-use super::errors::{At, Errors, Place};
-use super::model::{File, Image, Item, ItemWhat, Machine, Menu, Model, Rule};
+use super::errors::{At, Errors, Place, nearest};
+use super::model::{Assigned, File, Image, Item, ItemWhat, Machine, Menu, Model, Rule};
 use super::networks::{Networks, rates};
 use super::values::mode_name;
-use crate::boot::plan::{self, Boots, Match, Mode, Plan, Reason, well_known};
+use crate::boot::plan::{
+    self, BootFile, Boots, ImageMenu, KnownBy, Match, MenuDefault, Mode, Plan, Reason, well_known,
+};
 use crate::io::interfaces::Interface;
 use crate::settings::Settings;
 
@@ -53,6 +55,7 @@ pub(super) fn compile(
     let networks =
         Networks::new(interfaces, listen, reservations, takes_over, &mut errors).compile(&model.networks);
     pools_for_rules(model, &networks, &mut errors);
+    images(model, &mut errors);
     let machines = machines(&model.machines, &networks, rule_gives, &mut errors);
     let menus = model.menus.iter().map(|one| menu(one, &mut errors)).collect();
     let mut rules = rules(&model.rules, &errors);
@@ -65,7 +68,8 @@ pub(super) fn compile(
     match settings {
         Some(settings) if errors.is_empty() => {
             let rates = rates(&model.networks, &networks);
-            let plan = Plan::new(networks, rules, menus, machines).with_rates(rates);
+            let plan = Plan::new(networks, rules, menus, machines);
+            let plan = plan.with_image_menu(image_menu(model)).with_rates(rates);
             Ok((plan.with_ports(settings.http_port, settings.tftp_port), settings))
         }
         _ => Err(errors),
@@ -134,6 +138,45 @@ fn pools_for_rules(model: &Model, networks: &[plan::Network], errors: &mut Error
     }
 }
 
+/// Whether the images that are named are there, and whether each is named in a way that can be heard
+fn images(model: &Model, errors: &mut Errors) {
+    let known: Vec<_> = model.images.iter().map(|image| image.name.value.as_str()).collect();
+    let mut check = |image: &At<String>| {
+        if !known.contains(&image.value.as_str()) {
+            let meant = nearest(&image.value, known.iter().copied());
+            let advice = match (meant, known.is_empty()) {
+                (Some(name), _) => format!("do you mean `{name}`?"),
+                (None, false) => format!("known are {}", known.join(", ")),
+                (None, true) => format!("describe it in [image.{}]", image.value),
+            };
+            errors.push(image.place, format!("there is no image `{}`: {advice}", image.value));
+        }
+    };
+    let of_rules = model.rules.iter().filter_map(|rule| rule.image.as_ref());
+    let of_machines = model.machines.iter().filter_map(|machine| machine.image.as_ref());
+    of_rules.chain(of_machines).for_each(|assigned| check(&assigned.image));
+    let default = model.image_menu.as_ref().and_then(|menu| menu.default.as_ref());
+    if let Some(At { value: MenuDefault::Image(name), place }) = default {
+        check(&At::new(name.clone(), *place));
+    }
+    for item in model.menus.iter().flat_map(|menu| &menu.items) {
+        if let ItemWhat::Image(image) = &item.what {
+            check(image);
+        }
+    }
+}
+
+fn image_menu(model: &Model) -> ImageMenu {
+    let usual = ImageMenu::default();
+    let Some(menu) = &model.image_menu else { return usual };
+    ImageMenu {
+        title: menu.title.as_ref().map_or(usual.title, |at| at.value.clone()),
+        timeout_s: menu.timeout_s.map_or(usual.timeout_s, |at| at.value),
+        default: menu.default.as_ref().map_or(usual.default, |at| at.value.clone()),
+        always: true,
+    }
+}
+
 fn rules(rules: &[Rule], errors: &Errors) -> Vec<plan::Rule> {
     let compile = |(number, rule): (u32, &Rule)| plan::Rule {
         matches: rule.matches.clone(),
@@ -142,6 +185,10 @@ fn rules(rules: &[Rule], errors: &Errors) -> Vec<plan::Rule> {
             Some(At { value: File::Nothing, .. }) => Boots::Nothing,
             None => Boots::Unsaid,
         },
+        image: rule
+            .image
+            .as_ref()
+            .map(|Assigned { image, args }| plan::Assigned::for_rule(image.value.clone(), args.clone())),
         mode: rule.mode.map(|at| at.value),
         reason: Reason::Rule { number, line: errors.line(rule.place) },
     };
@@ -183,6 +230,7 @@ fn menu(menu: &Menu, errors: &mut Errors) -> (Vec<Match>, plan::Menu, Reason) {
         let (kind, boot, servers) = match &item.what {
             ItemWhat::Local => (0, None, Vec::new()),
             ItemWhat::File(file) => (own, Some(file.value.clone()), Vec::new()),
+            ItemWhat::Image(image) => (own, Some(BootFile::pxelinux_of(&image.value)), Vec::new()),
             ItemWhat::Servers(servers, kind) => (kind.value, None, servers.clone()),
         };
         plan::MenuItem { kind, text: item.name.clone(), boot, servers }
@@ -199,11 +247,13 @@ fn machines(
     rule_gives: bool,
     errors: &mut Errors,
 ) -> Vec<plan::Machine> {
-    let (mut macs, mut uuids, mut addresses, mut names) =
-        (Once::new(), Once::new(), Once::new(), Once::new());
+    let (mut macs, mut uuids, mut addresses) = (Once::new(), Once::new(), Once::new());
+    let (mut names, mut serials) = (Once::new(), Once::new());
     for machine in machines {
         macs.check("machine", "mac", machine.mac, errors);
         uuids.check("machine", "uuid", machine.uuid, errors);
+        serials.check("machine", "serial", machine.serial.clone(), errors);
+        heard(machine, errors);
         addresses.check("machine", "address", machine.address, errors);
         names.check("machine", "hostname", machine.hostname.clone(), errors);
         if let Some(address) = machine.address
@@ -219,9 +269,45 @@ fn machines(
         hostname: machine.hostname.as_ref().map(|at| at.value.clone()),
         mode: machine.mode.map(|at| at.value),
         boot: machine.file.as_ref().map(|at| at.value.clone()),
+        serial: machine.serial.as_ref().map(|at| at.value.clone()),
+        image: machine.image.as_ref().map(|one| assigned_to(machine, one)),
         line: errors.line(machine.place),
     };
     machines.iter().map(compile).collect()
+}
+
+/// DHCP tells no serial number: a machine that is known by nothing else gets nothing by DHCP
+fn heard(machine: &Machine, errors: &mut Errors) {
+    let Some(serial) = machine.serial.as_ref().filter(|_| machine.mac.is_none() && machine.uuid.is_none())
+    else {
+        return;
+    };
+    let of_dhcp = [
+        ("address", machine.address.as_ref().map(|at| at.place)),
+        ("file", machine.file.as_ref().map(|at| at.place)),
+        ("dhcp", machine.mode.as_ref().map(|at| at.place)),
+    ];
+    for (key, place) in of_dhcp.into_iter().filter_map(|(key, place)| Some((key, place?))) {
+        errors.push(
+            place,
+            format!("`{key}` is DHCP's, which tells no serial number: write the machine's mac or uuid too"),
+        );
+    }
+    if machine.image.is_none() {
+        errors.push(
+            serial.place,
+            "a serial number is of use to an image only: write image = \"…\", or a mac or uuid",
+        );
+    }
+}
+
+fn assigned_to(machine: &Machine, Assigned { image, args }: &Assigned) -> plan::Assigned {
+    let (image, args) = (image.value.clone(), args.clone());
+    match (machine.mac, machine.uuid) {
+        (Some(_), _) => plan::Assigned::for_machine(image, args, KnownBy::Mac),
+        (None, Some(_)) => plan::Assigned::for_machine(image, args, KnownBy::Uuid),
+        (None, None) => plan::Assigned::for_rule(image, args),
+    }
 }
 
 /// Values that two machines cannot share

@@ -34,7 +34,14 @@ pub(super) fn override_setup(model: &mut Model, setup: &Setup, errors: &mut Erro
         if errors.keep(place, values::image_name(&name)).is_some() {
             let origin = At::new(Origin::Iso(iso.clone()), place);
             let name = At::new(name, place);
-            model.images.push(Image { name, origin, kernel: None, initrds: Vec::new(), args: None });
+            model.images.push(Image {
+                name,
+                origin,
+                kernel: None,
+                initrds: Vec::new(),
+                args: None,
+                title: None,
+            });
         }
     }
 }
@@ -128,5 +135,5 @@ fn rule(text: &str) -> Result<Rule, String> {
         "" => File::Nothing,
         file => File::Named(BootFile::parse(file).map_err(|error| format!("`{file}`: {error}"))?),
     };
-    Ok(Rule { place, matches: vec![condition], file: Some(At::new(file, place)), mode: None })
+    Ok(Rule { place, matches: vec![condition], file: Some(At::new(file, place)), image: None, mode: None })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::errors::{At, Place};
 use crate::boot::client::Uuid;
 use crate::boot::image::{ImageSource, Origin};
-use crate::boot::plan::{BootFile, Cidr, Match, Mode, Range};
+use crate::boot::plan::{BootFile, Cidr, Match, MenuDefault, Mode, Range};
 use crate::settings::{Io, LogFormat};
 use crate::time::Duration;
 use crate::wire::ethernet::MacAddr;
@@ -26,6 +26,7 @@ pub(super) struct Model {
     pub(super) state_dir: Option<At<PathBuf>>,
     pub(super) log: Option<At<LogFormat>>,
     pub(super) images: Vec<Image>,
+    pub(super) image_menu: Option<ImageMenu>,
     pub(super) networks: Vec<Network>,
     pub(super) rules: Vec<Rule>,
     pub(super) menus: Vec<Menu>,
@@ -40,6 +41,22 @@ pub(super) struct Image {
     pub(super) kernel: Option<At<String>>,
     pub(super) initrds: Vec<At<String>>,
     pub(super) args: Option<At<String>>,
+    pub(super) title: Option<At<String>>,
+}
+
+/// `[image-menu]`
+#[derive(Debug)]
+pub(super) struct ImageMenu {
+    pub(super) title: Option<At<String>>,
+    pub(super) timeout_s: Option<At<u16>>,
+    pub(super) default: Option<At<MenuDefault>>,
+}
+
+/// `image`, and `args` beside it
+#[derive(Clone, Debug)]
+pub(super) struct Assigned {
+    pub(super) image: At<String>,
+    pub(super) args: Option<String>,
 }
 
 impl Image {
@@ -51,6 +68,7 @@ impl Image {
             kernel: self.kernel.as_ref().map(text),
             initrds: self.initrds.iter().map(text).collect(),
             args: self.args.as_ref().map(text),
+            title: self.title.as_ref().map(text),
         }
     }
 }
@@ -97,6 +115,7 @@ pub(super) struct Rule {
     pub(super) place: Place,
     pub(super) matches: Vec<Match>,
     pub(super) file: Option<At<File>>,
+    pub(super) image: Option<Assigned>,
     pub(super) mode: Option<At<Mode>>,
 }
 
@@ -134,6 +153,8 @@ pub(super) enum ItemWhat {
     Local,
     /// `file`
     File(At<BootFile>),
+    /// `image`
+    Image(At<String>),
     /// `servers` and `type`: other machines' boot service
     Servers(Vec<Ipv4Addr>, At<u16>),
 }
@@ -144,8 +165,10 @@ pub(super) struct Machine {
     pub(super) place: Place,
     pub(super) mac: Option<At<MacAddr>>,
     pub(super) uuid: Option<At<Uuid>>,
+    pub(super) serial: Option<At<String>>,
     pub(super) address: Option<At<Ipv4Addr>>,
     pub(super) hostname: Option<At<String>>,
     pub(super) file: Option<At<BootFile>>,
+    pub(super) image: Option<Assigned>,
     pub(super) mode: Option<At<Mode>>,
 }

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use super::errors::{At, Errors};
-use super::model::{File, Image, Item, ItemWhat, Machine, Menu, Model, Network, Rule, Scope, Subnet};
+use super::model::{
+    Assigned, File, Image, ImageMenu, Item, ItemWhat, Machine, Menu, Model, Network, Rule, Scope, Subnet,
+};
 use super::options;
 use super::table::Table;
 use super::values;
 use crate::boot::image::Origin;
-use crate::boot::plan::{BootFile, Match};
+use crate::boot::plan::{BootFile, Match, MenuDefault};
 use crate::boot::script;
 use crate::limits::{BLKSIZE_MAX, BLKSIZE_MIN, WINDOWSIZE_MAX};
 use crate::settings::{Io, LogFormat};
@@ -38,6 +40,7 @@ pub(super) fn read(text: &str, errors: &mut Errors) -> Model {
         .into_iter()
         .filter_map(|(name, one)| image(name, one, errors))
         .collect();
+    model.image_menu = table.table("image-menu", "[image-menu]", errors).map(|one| image_menu(one, errors));
     model.networks = table
         .tables("network", "[[network]]", errors)
         .into_iter()
@@ -77,7 +80,8 @@ fn image(name: At<String>, mut table: Table<'_>, errors: &mut Errors) -> Option<
     let dir = table.string("dir", errors, |text| path(text).map(Origin::Directory));
     let kernel = table.string("kernel", errors, values::image_path);
     let mut initrds = table.strings("initrd", errors, values::image_path);
-    let args = table.string("args", errors, |text| script::check_args(text).map(|()| text.to_owned()));
+    let args = table.string("args", errors, args);
+    let title = table.string("title", errors, shown);
     if kernel.is_none() && !table.found("kernel") && !initrds.is_empty() {
         errors.push(initrds.swap_remove(0).place, "an initrd goes with its kernel: write kernel = \"…\"");
     }
@@ -98,7 +102,47 @@ fn image(name: At<String>, mut table: Table<'_>, errors: &mut Errors) -> Option<
         }
         (iso, dir) => iso.or(dir),
     };
-    named.zip(origin).map(|((), origin)| Image { name, origin, kernel, initrds, args })
+    named.zip(origin).map(|((), origin)| Image { name, origin, kernel, initrds, args, title })
+}
+
+fn args(text: &str) -> Result<String, String> {
+    script::check_args(text).map(|()| text.to_owned())
+}
+
+/// A text of a loader's menu: it stands in three syntaxes, so that what one of them gives a meaning is left out
+fn shown(text: &str) -> Result<String, String> {
+    let fits = |c: char| matches!(c, ' '..='~') && !"\"'\\$^{}".contains(c);
+    if text.trim().is_empty() || !text.chars().all(fits) {
+        return Err(format!(
+            "`{}` cannot stand in a loader's menu: write printable ASCII without quotes, braces, `$`, `^` and `\\`",
+            text.escape_debug()
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn image_menu(mut table: Table<'_>, errors: &mut Errors) -> ImageMenu {
+    let menu = ImageMenu {
+        title: table.string("title", errors, shown),
+        timeout_s: table.number("timeout", errors, 0, 3_600),
+        default: table.string("default", errors, |text| {
+            Ok(if text == "local" { MenuDefault::Local } else { MenuDefault::Image(text.to_owned()) })
+        }),
+    };
+    table.finish(errors);
+    menu
+}
+
+/// `image` and `args` of a rule or a machine
+fn assigned(table: &mut Table<'_>, errors: &mut Errors) -> Option<Assigned> {
+    let image = table.string("image", errors, words);
+    let args = table.string("args", errors, args);
+    if let (None, Some(args)) = (&image, &args)
+        && !table.found("image")
+    {
+        errors.push(args.place, "`args` go beside an `image`: name it, or put them into its [image.NAME]");
+    }
+    Some(Assigned { image: image?, args: args.map(|at| at.value) })
 }
 
 fn network(mut table: Table<'_>, errors: &mut Errors) -> Option<Network> {
@@ -171,6 +215,7 @@ fn rule(mut table: Table<'_>, errors: &mut Errors) -> Rule {
     let matches = matches(&mut table, errors);
     let mut file = table.string("file", errors, file);
     let server = table.string("server", errors, values::address);
+    let image = assigned(&mut table, errors);
     let mode = table.string("dhcp", errors, values::mode);
     table.finish(errors);
     match (&mut file, server) {
@@ -178,10 +223,13 @@ fn rule(mut table: Table<'_>, errors: &mut Errors) -> Rule {
         (_, Some(server)) => errors.push(server.place, "`server` holds the boot file: give it a `file` too"),
         _ => {}
     }
-    if file.is_none() && mode.is_none() && errors.len() == before {
-        errors.push(place, "a boot rule needs its `file`, or at least `dhcp`: write file = \"lpxelinux.0\"");
+    if file.is_none() && image.is_none() && mode.is_none() && errors.len() == before {
+        errors.push(
+            place,
+            "a boot rule needs its `file` or `image`, or at least `dhcp`: write file = \"lpxelinux.0\"",
+        );
     }
-    Rule { place, matches, file, mode }
+    Rule { place, matches, file, image, mode }
 }
 
 /// The conditions of `match`
@@ -242,20 +290,23 @@ fn item(mut table: Table<'_>, errors: &mut Errors) -> Option<Item> {
     let name = table.string("name", errors, words);
     let local = table.boolean("local", errors).is_some_and(|local| local.value);
     let file = table.string("file", errors, boot_file);
+    let image = table.string("image", errors, words);
     let mut servers: Vec<_> = table.strings("servers", errors, values::address);
     servers.extend(table.string("server", errors, values::address));
     let kind = table.number("type", errors, 1, 65_534);
     table.finish(errors);
     let servers: Vec<_> = servers.into_iter().map(|at| at.value).collect();
-    let what = match (local, file, servers.is_empty(), kind) {
-        (true, None, true, None) => ItemWhat::Local,
-        (false, Some(file), true, None) => ItemWhat::File(file),
-        (false, None, false, Some(kind)) => ItemWhat::Servers(servers, kind),
+    let name = name.or_else(|| image.clone());
+    let what = match (local, file, image, servers.is_empty(), kind) {
+        (true, None, None, true, None) => ItemWhat::Local,
+        (false, Some(file), None, true, None) => ItemWhat::File(file),
+        (false, None, Some(image), true, None) => ItemWhat::Image(image),
+        (false, None, None, false, Some(kind)) => ItemWhat::Servers(servers, kind),
         _ if errors.len() > before => return None,
         _ => {
             errors.push(
                 place,
-                "a menu item is one of these: local = true; file = \"…\"; servers = [\"…\"] with their boot service's type",
+                "a menu item is one of these: local = true; file = \"…\"; image = \"…\"; servers = [\"…\"] with their boot service's type",
             );
             return None;
         }
@@ -267,21 +318,38 @@ fn item(mut table: Table<'_>, errors: &mut Errors) -> Option<Item> {
     Some(Item { place, name: name.value, what })
 }
 
+/// An SMBIOS serial number, as iPXE tells it
+fn serial(text: &str) -> Result<String, String> {
+    let serial = text.trim();
+    let fits = serial.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'/');
+    if serial.is_empty() || !fits {
+        return Err(format!(
+            "`{}` is no serial number: write it as `dmidecode -s system-serial-number` does",
+            text.escape_debug()
+        ));
+    }
+    Ok(serial.to_owned())
+}
+
 fn machine(mut table: Table<'_>, errors: &mut Errors) -> Machine {
     let place = table.place;
     let mut machine = Machine {
         place,
         mac: table.string("mac", errors, |text| text.parse().map_err(|error| format!("`{text}`: {error}"))),
         uuid: table.string("uuid", errors, values::uuid),
+        serial: table.string("serial", errors, serial),
         address: table.string("address", errors, values::address),
         hostname: table.string("hostname", errors, values::hostname),
         file: table.string("file", errors, boot_file),
+        image: assigned(&mut table, errors),
         mode: table.string("dhcp", errors, values::mode),
     };
     let server = table.string("server", errors, values::address);
-    table.later("image", errors, "give the machine a `file`");
-    if !table.found("mac") && !table.found("uuid") {
-        errors.push(place, "a machine is known by its mac or its uuid: write mac = \"88:99:aa:bb:cc:dd\"");
+    if !["mac", "uuid", "serial"].iter().any(|key| table.found(key)) {
+        errors.push(
+            place,
+            "a machine is known by its mac, its uuid or its serial: write mac = \"88:99:aa:bb:cc:dd\"",
+        );
     }
     table.finish(errors);
     match (&mut machine.file, server) {

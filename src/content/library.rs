@@ -11,26 +11,28 @@ use super::tree::Tree;
 use crate::boot::distribution::{self, Bootable, Files};
 use crate::boot::image::{Form, Image, ImageSource, Images, Origin};
 use crate::boot::plan::Plan;
-use crate::boot::script::{self, Entry, Server};
+use crate::boot::script::{Catalogue, Entry};
 
 /// The folder that images appear in
 pub(super) const FOLDER: &[u8] = b"images";
 
-/// Debian's package of iPXE
-const LOADERS: &str = "/usr/lib/ipxe";
+/// Where Debian's packages ipxe, pxelinux and syslinux-common have their loaders
+const LOADERS: [&str; 3] = ["/usr/lib/ipxe", "/usr/lib/PXELINUX", "/usr/lib/syslinux/modules/bios"];
 /// The longest text that is read to find out what an image boots
 const TEXT_MAX: u64 = 64 << 10;
 
-/// Images by name, opened once and shared by the shards, and the scripts that boot them
+/// Images by name, opened once and shared by the shards, and the loaders' configurations that boot them
 #[derive(Debug, Default)]
 pub struct Library {
     shelves: Vec<Shelf>,
-    scripts: Arc<Vec<(String, String)>>,
+    /// `None`: nothing is generated, since no plan says for whom
+    catalogue: Option<Catalogue>,
 }
 
 #[derive(Debug)]
 struct Shelf {
     name: String,
+    title: Option<String>,
     place: ShelfPlace,
     bootable: Option<Bootable>,
 }
@@ -62,29 +64,24 @@ impl fmt::Display for LibraryError {
 impl std::error::Error for LibraryError {}
 
 impl Library {
-    /// Opens all images, and writes the scripts that boot them for the clients of a plan
+    /// Opens all images, which boot the clients of a plan
     ///
     /// # Errors
     /// Why the first that cannot be served cannot
-    pub fn open(images: &[ImageSource], plan: &Plan) -> Result<Self, LibraryError> {
+    pub fn open(images: &[ImageSource], plan: &Arc<Plan>) -> Result<Self, LibraryError> {
         let mut library = Self::default();
         images.iter().try_for_each(|image| library.add(image))?;
-        let entries: Vec<_> = library
-            .shelves
-            .iter()
-            .filter_map(|shelf| Some(Entry { name: shelf.name.clone(), bootable: shelf.bootable.clone()? }))
-            .collect();
-        let mut scripts = Vec::new();
-        for network in plan.networks().iter().filter(|_| !entries.is_empty()) {
-            let address = network.address;
-            let server = Server { address, http_port: plan.http_port() };
-            scripts.push((script::menu_path(address), script::menu(&entries, server)));
-            for entry in &entries {
-                scripts.push((script::entry_path(address, &entry.name), script::entry(entry, server)));
-            }
-        }
-        library.scripts = Arc::new(scripts);
+        library.catalogue = Some(Catalogue::new(Arc::clone(plan), library.entries()));
         Ok(library)
+    }
+
+    /// The images that boot
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |shelf: &Shelf| {
+            let bootable = shelf.bootable.clone()?;
+            Some(Entry { name: shelf.name.clone(), title: shelf.title.clone(), bootable })
+        };
+        self.shelves.iter().filter_map(entry).collect()
     }
 
     /// Opens an image, in place of another one of that name
@@ -99,7 +96,7 @@ impl Library {
                 ShelfPlace::Directory(path.clone())
             }
         };
-        let shelf = Shelf { name: image.name.clone(), place, bootable: None };
+        let shelf = Shelf { name: image.name.clone(), title: image.title.clone(), place, bootable: None };
         let alone = Self { shelves: vec![shelf], ..Self::default() };
         let bootable = alone.found(image);
         self.shelves.retain(|known| known.name != image.name);
@@ -157,14 +154,22 @@ impl Library {
         Some(format!("{holds}, {boots}"))
     }
 
-    /// What a path is that was written for iPXE
-    pub(super) fn scripts(&self) -> Arc<Vec<(String, String)>> {
-        Arc::clone(&self.scripts)
+    /// What an image boots
+    pub fn bootable(&self, name: &str) -> Option<&Bootable> {
+        self.shelves.iter().find(|shelf| shelf.name == name)?.bootable.as_ref()
+    }
+
+    /// What is generated for loaders
+    pub(super) fn catalogue(&self) -> Option<Catalogue> {
+        self.catalogue.clone()
     }
 
     /// Loaders that the system has, for a root that has none
-    pub(super) fn loaders(&self) -> Option<Root> {
-        self.boots().then(|| Root::open(Path::new(LOADERS)).ok()).flatten()
+    pub(super) fn loaders(&self) -> Vec<Root> {
+        if !self.boots() {
+            return Vec::new();
+        }
+        LOADERS.iter().filter_map(|folder| Root::open(Path::new(folder)).ok()).collect()
     }
 
     /// A shard's own way to the images

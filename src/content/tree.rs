@@ -6,10 +6,11 @@
 //! ([`Tree::verify`]), and its transfers end there; what of it is in memory by then ([`Tree::load`]) is still the version that
 //! was opened, and is served to its end. Files of an ISO image are pieces of that one file, and the same holds.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -25,6 +26,8 @@ use super::snapshot::{Absent, Snapshots};
 use super::table::{Source, Table};
 use super::{media, netascii, path};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
+use crate::boot::plan::Plan;
+use crate::boot::script::Catalogue;
 use crate::limits::NETASCII_MAX;
 use crate::time::Instant;
 
@@ -34,10 +37,12 @@ pub struct Tree {
     /// `None`: only images are served
     root: Option<Root>,
     mounts: Vec<Mount>,
-    /// Generated texts by their paths; a file of the root goes before
-    scripts: Arc<Vec<(String, String)>>,
+    /// What is generated for loaders; a file of the root goes before
+    catalogue: Option<Catalogue>,
     /// Loaders that the system has; those in the root go before
-    loaders: Option<Root>,
+    loaders: Vec<Root>,
+    /// Who opens, as far as it is known: a generated text may be for it alone
+    peer: Option<Ipv4Addr>,
     table: Table,
     snapshots: Arc<Snapshots>,
     /// The name in hand: a byte for the form, the plain path, a NUL
@@ -70,9 +75,16 @@ impl Tree {
     /// As [`Tree::open`]
     pub fn with_images(root: Option<&Path>, library: &Library) -> io::Result<Self> {
         let (root, mounts) = (root.map(Root::open).transpose()?, library.mounts()?);
-        let (scripts, loaders) = (library.scripts(), library.loaders());
-        let snapshots = Arc::new(Snapshots::new());
-        Ok(Self { root, mounts, scripts, loaders, table: Table::default(), snapshots, key: Vec::new() })
+        Ok(Self {
+            root,
+            mounts,
+            catalogue: library.catalogue(),
+            loaders: library.loaders(),
+            peer: None,
+            table: Table::default(),
+            snapshots: Arc::new(Snapshots::new()),
+            key: Vec::new(),
+        })
     }
 
     /// Keeps hot files where other trees find them
@@ -276,9 +288,10 @@ impl Tree {
         let (id, entry) = self.table.find(&self.key)?;
         let version = entry.source.seen()?.version;
         let now = match (self.on_disk(), self.within()) {
-            (Some((root, path)), _) => {
-                root.peek(path).or_else(|| self.loaders.as_ref().filter(|_| self.is_top())?.peek(path))
-            }
+            (Some((root, path)), _) => root.peek(path).or_else(|| {
+                let name = self.loader_name()?;
+                self.loader_places().find_map(|place| place.peek(&name))
+            }),
             (None, Within::Mount { number, .. } | Within::Whole { number }) => self.mounts[number].version(),
             (None, _) => None,
         };
@@ -308,16 +321,47 @@ impl Tree {
         Ok((Source::File(file, seen), size, modified_s))
     }
 
-    /// The generated text in hand
+    /// The generated text in hand. It is written for this opening, and gone after it: as many bytes as
+    /// [`crate::limits::GENERATED_BYTES_MAX`] allows at a time.
     fn open_script(&self) -> Result<(Source, u64, u64), Miss> {
-        let found = self.scripts.iter().find(|(path, _)| path.as_bytes() == self.plain());
-        let (_, text) = found.ok_or(Miss::NotFound)?;
-        Ok((Source::Generated(text.as_bytes().into()), text.len() as u64, 0))
+        let catalogue = self.catalogue.as_ref().ok_or(Miss::NotFound)?;
+        let text = catalogue.text(self.plain(), self.peer, &|path: &str| self.lies_beside(path));
+        let text = text.ok_or(Miss::NotFound)?;
+        let len = text.len() as u64;
+        Ok((Source::Generated(text.into_bytes().into()), len, 0))
     }
 
-    /// Whether the path in hand is a name at the top of the root
-    fn is_top(&self) -> bool {
-        !self.plain().contains(&b'/')
+    /// Whether a loader at the path would be served
+    fn lies_beside(&self, path: &str) -> bool {
+        let Ok(name) = CString::new(path) else { return false };
+        let packaged = |name: &CStr| self.loader_places().any(|place| place.peek(name).is_some());
+        self.root.as_ref().is_some_and(|root| root.peek(&name).is_some())
+            || (!path.contains('/') && self.is_usable(&name) && packaged(&name))
+    }
+
+    /// What the path in hand is called where the system has its loaders: a name at the top of the root, or below an image's own
+    /// folder
+    fn loader_name(&self) -> Option<CString> {
+        let plain = self.plain();
+        let name = match &self.catalogue {
+            _ if plain.is_empty() => None,
+            _ if !plain.contains(&b'/') => Some(plain),
+            Some(catalogue) => catalogue.loader_at(plain).map(str::as_bytes),
+            None => None,
+        };
+        CString::new(name?).ok().filter(|name| self.is_usable(name))
+    }
+
+    /// pxelinux and its modules are of one version, or do not start: those of the system go together
+    fn is_usable(&self, name: &CStr) -> bool {
+        let own = |name: &CStr| self.root.as_ref().is_some_and(|root| root.peek(name).is_some());
+        !name.to_bytes().ends_with(b".c32") || !(own(c"lpxelinux.0") || own(c"pxelinux.0"))
+    }
+
+    /// Where loaders are looked for: an image's own folder has those of the root too
+    fn loader_places(&self) -> impl Iterator<Item = &Root> {
+        let own = self.root.as_ref().filter(|_| self.plain().contains(&b'/'));
+        own.into_iter().chain(&self.loaders)
     }
 
     /// Opens the file in hand; where the process has no descriptor left, those of idle files make room
@@ -327,12 +371,10 @@ impl Tree {
                 Some((root, path)) => root.open_file(path),
                 None => Err(Miss::NotFound),
             };
-            match &tree.loaders {
-                Some(loaders)
-                    if matches!(own, Err(Miss::NotFound)) && tree.is_top() && !tree.plain().is_empty() =>
-                {
-                    let path = CStr::from_bytes_with_nul(&tree.key[1..]).map_err(|_| Miss::NotFound)?;
-                    loaders.open_file(path)
+            match tree.loader_name() {
+                Some(name) if matches!(own, Err(Miss::NotFound)) => {
+                    let mut opened = tree.loader_places().map(|place| place.open_file(&name));
+                    opened.find(|opened| !matches!(opened, Err(Miss::NotFound))).unwrap_or(own)
                 }
                 _ => own,
             }
@@ -444,6 +486,17 @@ impl Images for Tree {
             (None, Form::Octet) => self.open_octet(),
             (None, Form::Netascii) => self.open_netascii(),
         }
+    }
+
+    fn open_for(&mut self, peer: Ipv4Addr, path: &[u8], form: Form) -> Result<Image, Miss> {
+        self.peer = Some(peer);
+        let opened = self.open(path, form);
+        self.peer = None;
+        opened
+    }
+
+    fn on_plan(&mut self, plan: &Arc<Plan>) {
+        self.catalogue = self.catalogue.as_ref().map(|catalogue| catalogue.with_plan(Arc::clone(plan)));
     }
 
     fn listing(&mut self, path: &[u8]) -> Result<Image, Miss> {

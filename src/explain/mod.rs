@@ -170,6 +170,7 @@ pub fn explain(
         join_ipxe(&mut rows);
         if let Some(first) = rows.first() {
             write_head(&mut out, &machine, first, config);
+            write_rate(&mut out, plan, arguments.ip, first);
         }
         write_rows(&rows, config, &mut out);
         if rows.iter().all(|row| row.file.is_none()) {
@@ -209,6 +210,20 @@ fn stages(arch: Option<Arch>, loader: Option<LoaderName>) -> Vec<Stage> {
 }
 
 /// Who, where, and which address
+/// The bound of the wire that its files come by
+fn write_rate(out: &mut String, plan: &Plan, ip: Option<Ipv4Addr>, row: &Row<'_>) {
+    let machine = row.answer.machine.and_then(|machine| machine.address);
+    let somewhere = row.answer.subnet.map(|subnet| subnet.cidr.address);
+    let client = ip.or(machine).or(somewhere);
+    if let Some(rate) = plan.rates().iter().find(|rate| client.is_some_and(|client| rate.covers(client))) {
+        let _ = writeln!(
+            out,
+            "  its files share {rate} bit/s with all of {}: where that is full, who began first is served first",
+            rate.of
+        );
+    }
+}
+
 fn write_head(out: &mut String, machine: &Machine<'_>, row: &Row<'_>, config: Option<&Path>) {
     let answer = &row.answer;
     let network = answer.network;

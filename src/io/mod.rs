@@ -13,6 +13,7 @@
 //!   `stage`: the bytes of blocks, read from their files; `send`: the calls, and what to do when the kernel has no room
 //! - `stream`: TCP connections
 //! - [`socket`], [`packet`], `occupant`: opening, and saying who else has a port; [`interfaces`]: what there is
+//! - [`frames`]: the frames of simulated machines on one interface
 //! - [`notes`]: decisions on their way to the log; [`tap`]: conversations on their way to a capture; [`process`]: processors and limits; `sys`: the system calls
 //!
 //! It decides nothing about protocols, and nothing above [`crate::shard`] is known here.
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod driver;
 mod epoll;
 mod flush;
+pub mod frames;
 mod held;
 pub mod interfaces;
 mod kernel;

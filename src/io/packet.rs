@@ -62,12 +62,12 @@ fn frames(name: &str, interface: u32, ethertype: u16, filter: &[SockFilter]) -> 
 }
 
 // Classic BPF (Linux: Documentation/networking/filter.rst): absolute and indexed loads, jumps by counts of instructions.
-const LOAD_U8: u16 = 0x30;
-const LOAD_U16: u16 = 0x28;
+pub(super) const LOAD_U8: u16 = 0x30;
+pub(super) const LOAD_U16: u16 = 0x28;
 const LOAD_U16_INDEXED: u16 = 0x48;
 /// X = 4 × the lower half of a byte: the length of an IPv4 header
 const LOAD_IPV4_LEN: u16 = 0xb1;
-const IF_EQUAL: u16 = 0x15;
+pub(super) const IF_EQUAL: u16 = 0x15;
 const IF_GREATER: u16 = 0x25;
 const IF_ANY_BIT: u16 = 0x45;
 /// SKF_AD_OFF + SKF_AD_PKTTYPE: to whom the frame was sent
@@ -77,7 +77,7 @@ const PACKET_TYPE: u32 = 0xffff_f004;
 const PACKET_FOR_US_MAX: u32 = libc::PACKET_MULTICAST as u32;
 const KEEP_ALL: u32 = 0xffff;
 
-const fn op(code: u16, if_true: u8, if_false: u8, value: u32) -> SockFilter {
+pub(super) const fn op(code: u16, if_true: u8, if_false: u8, value: u32) -> SockFilter {
     SockFilter::new(code, if_true, if_false, value)
 }
 

@@ -133,7 +133,12 @@ impl Client {
             ..Message::default()
         };
         if self.sent > 1 && self.tries > 0 {
-            io.retried();
+            let is_unanswered = match self.stage {
+                Stage::Discovering => self.offers.is_empty(),
+                Stage::Requesting(..) => true,
+            };
+            io.retries().dhcp += 1;
+            io.retries().dhcp_unanswered += u64::from(is_unanswered);
         }
         io.broadcast(68, 67, &message.emit());
         self.deadline = io.now + Duration::from_millis(waits[self.tries.min(waits.len() - 1)]);
@@ -193,7 +198,7 @@ impl Client {
                 if self.profile.nak_is_final || self.naks == NAKS_MAX {
                     return Some(Outcome::Failed(Failure::Refused));
                 }
-                io.retried();
+                io.retries().dhcp += 1;
                 (self.stage, self.tries, self.offers) = (Stage::Discovering, 0, Vec::new());
                 self.send(io);
                 None
@@ -339,7 +344,7 @@ impl BootServerClient {
             ..Message::default()
         };
         if self.tries > 0 {
-            io.retried();
+            io.retries().boot_server += 1;
         }
         io.unicast(self.profile.port, SocketAddrV4::new(self.server, 4011), &message.emit());
         self.deadline = io.now + Duration::from_millis(self.profile.waits_ms[self.tries]);

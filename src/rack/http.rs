@@ -2,7 +2,8 @@
 
 use std::net::SocketAddrV4;
 
-use super::machine::{Failure, Io, Outcome};
+use super::expected::Text;
+use super::machine::{Failure, Fetched, Io, Outcome};
 use crate::time::{Duration, Instant};
 
 /// How a firmware fetches by HTTP
@@ -38,6 +39,8 @@ pub(crate) struct Download {
     profile: &'static Profile,
     server: SocketAddrV4,
     path: String,
+    url: String,
+    text: Text,
     stage: Stage,
     is_head: bool,
     head: Vec<u8>,
@@ -66,6 +69,8 @@ impl Download {
         let mut download = Self {
             profile,
             server,
+            url: format!("http://{server}{path}"),
+            text: Text::default(),
             path,
             stage: Stage::Connecting,
             is_head: profile.head_first,
@@ -86,6 +91,10 @@ impl Download {
         download
     }
 
+    pub(crate) fn progress(&self) -> (&str, u64, Option<u64>) {
+        (&self.path, self.got, (self.length > 0).then_some(self.length))
+    }
+
     /// The connection, for the next file
     pub(crate) fn kept(&self) -> Option<(SocketAddrV4, u32)> {
         self.profile.keeps.then_some((self.server, self.stream))
@@ -93,7 +102,7 @@ impl Download {
 
     fn connect(&mut self, io: &mut Io<'_>) {
         self.stage = Stage::Connecting;
-        self.stream = io.open();
+        self.stream = io.open(self.server);
         self.wait(io);
     }
 
@@ -104,6 +113,7 @@ impl Download {
     fn ask(&mut self, io: &mut Io<'_>) {
         (self.stage, self.got) = (Stage::Head, 0);
         self.head.clear();
+        self.text.begin();
         let method = if self.is_head { "HEAD" } else { "GET" };
         let headers = self
             .profile
@@ -161,16 +171,17 @@ impl Download {
     }
 
     fn on_body(&mut self, io: &mut Io<'_>, bytes: &[u8]) -> Option<Outcome> {
-        if !io.known.files.holds(&self.path, self.got, bytes) {
+        if !io.known.expected.holds(&self.url, self.got, bytes) {
             io.refuse("bytes that are not the file's");
             return Some(self.fail(io, Failure::WrongBytes));
         }
         self.got += bytes.len() as u64;
+        self.text.push(bytes);
         io.received(bytes.len() as u64);
         if self.got < self.length {
             return None;
         }
-        if io.known.files.size(&self.path) != Some(self.got) {
+        if self.got > self.length || !io.known.expected.ends_at(&self.url, self.got) {
             io.refuse("a Content-Length that is not the file's");
             return Some(self.fail(io, Failure::WrongBytes));
         }
@@ -179,7 +190,12 @@ impl Download {
             self.stage = Stage::Ending;
             return None;
         }
-        Some(self.end(io, Outcome::Fetched(self.path.clone())))
+        let fetched = self.fetched();
+        Some(self.end(io, fetched))
+    }
+
+    fn fetched(&mut self) -> Outcome {
+        Outcome::Fetched(Fetched { name: self.path.clone(), text: self.text.end() })
     }
 
     fn end(&mut self, io: &mut Io<'_>, outcome: Outcome) -> Outcome {
@@ -200,7 +216,7 @@ impl Download {
             return None;
         }
         if self.stage == Stage::Ending {
-            return Some(Outcome::Fetched(self.path.clone()));
+            return Some(self.fetched());
         }
         self.again(io)
     }
@@ -218,7 +234,7 @@ impl Download {
         if self.tries == self.profile.tries {
             return Some(Outcome::Failed(Failure::HttpSilence));
         }
-        io.retried();
+        io.retries().http += 1;
         self.is_head = self.profile.head_first;
         self.connect(io);
         None
@@ -243,13 +259,14 @@ impl Download {
                 "Transfer-Encoding" | "Content-Encoding" => {
                     return Err("an encoded body: firmware takes none");
                 }
+                // EDK2 goes by the name's end where the type says nothing to it.
                 "Content-Type"
                     if self.profile.wants_efi_type
                         && status == 200
-                        && self.path.ends_with(".efi")
+                        && !self.path.ends_with(".efi")
                         && value != "application/efi" =>
                 {
-                    return Err("an EFI file without EDK2's Content-Type");
+                    return Err("neither EDK2's Content-Type nor a name that ends in .efi");
                 }
                 _ => {}
             }

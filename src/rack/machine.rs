@@ -1,28 +1,28 @@
 //! One simulated machine: a network card with its ARP, and a firmware whose steps it carries out.
 //!
-//! It speaks frames, so that it could stand on a wire; only its HTTP connections are streams, which whoever drives it carries.
+//! It speaks frames, and does not know whether they cross a simulated switch (`world`) or a real wire (`wire`). Its HTTP
+//! connections are streams, which whoever drives it carries.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 
+use serde::Serialize;
+
+use super::card::{Card, Owner, Unanswered};
 use super::dhcp::{self, BootServerClient, BootServerProfile, Lease};
+use super::expected::Expected;
 use super::firmware::{Firmware, Model};
-use super::frames::{Arp, BROADCAST, Heard, Udp};
+use super::frames::{BROADCAST, Heard, Udp, wrap};
 use super::http;
 use super::message::Reply;
 use super::random::Random;
-use super::site::Files;
 use super::tftp;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddr;
 
 /// After a failed attempt a machine's boot order comes round again
 const ROUND_AGAIN: Duration = Duration::from_secs(10);
-/// An ARP request is repeated this often, this far apart
-const ARP_TRIES: u32 = 5;
-const ARP_WAIT: Duration = Duration::from_secs(1);
 
 /// What makes a machine itself
 #[derive(Clone, Copy, Debug)]
@@ -93,10 +93,19 @@ pub(crate) enum Outcome {
     Power,
     Leased(Lease),
     BootServer(Reply),
-    /// The file of that name is whole, and every byte was right
-    Fetched(String),
+    /// A file is whole, and every byte was right
+    Fetched(Fetched),
     Missing,
     Failed(Failure),
+}
+
+/// A file that has been loaded
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    /// The name that was asked for
+    pub name: String,
+    /// What it says, where it may be a configuration
+    pub text: String,
 }
 
 /// What a firmware does next
@@ -134,7 +143,7 @@ pub(crate) struct Known {
     pub address: Ipv4Addr,
     netmask: Ipv4Addr,
     router: Option<Ipv4Addr>,
-    pub files: Rc<Files>,
+    pub expected: Rc<Expected>,
     pub random: Random,
     xids: Vec<u32>,
     next_port: u16,
@@ -156,6 +165,7 @@ pub(crate) enum Out {
     Open {
         stream: u32,
         from: SocketAddrV4,
+        to: SocketAddrV4,
     },
     Write {
         stream: u32,
@@ -187,18 +197,42 @@ pub(crate) struct Io<'m> {
 /// What a machine has counted
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Count {
-    pub retries: u64,
+    pub retries: Retries,
     pub bytes: u64,
     pub rounds: u32,
 }
 
-/// The card: whom it knows by ARP, and what waits for an answer
-#[derive(Default)]
-struct Card {
-    neighbours: Vec<(Ipv4Addr, MacAddr)>,
-    waiting: VecDeque<(Ipv4Addr, u16, SocketAddrV4, Vec<u8>)>,
-    asked: u32,
-    deadline: Option<Instant>,
+/// What a client sent again
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Retries {
+    /// DISCOVER and REQUEST
+    pub dhcp: u64,
+    /// Those of `dhcp` that nobody had answered within the client's time: the others wait for a better answer than they have
+    pub dhcp_unanswered: u64,
+    /// REQUEST on port 4011
+    pub boot_server: u64,
+    /// Who has the server's or the router's address
+    pub arp: u64,
+    /// RRQ and ACK
+    pub tftp: u64,
+    /// Connections and requests
+    pub http: u64,
+}
+
+impl Retries {
+    /// All but ARP's, which is no boot protocol
+    pub fn total(&self) -> u64 {
+        self.dhcp + self.boot_server + self.tftp + self.http
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.dhcp += other.dhcp;
+        self.dhcp_unanswered += other.dhcp_unanswered;
+        self.boot_server += other.boot_server;
+        self.arp += other.arp;
+        self.tftp += other.tftp;
+        self.http += other.http;
+    }
 }
 
 impl Io<'_> {
@@ -228,35 +262,19 @@ impl Io<'_> {
     }
 
     pub(crate) fn unicast(&mut self, from: u16, to: SocketAddrV4, payload: &[u8]) {
+        let (mac, own) = (self.known.identity.mac, SocketAddrV4::new(self.known.address, from));
+        let frame = Udp { from_mac: mac, to_mac: MacAddr::ZERO, from: own, to, payload }.emit();
         let hop = self.known.next_hop(*to.ip());
-        match self.card.neighbours.iter().find(|(address, _)| *address == hop) {
-            Some((_, mac)) => self.out.push(Out::Frame(self.known.frame(*mac, from, to, payload))),
-            None => {
-                if self.card.waiting.is_empty() {
-                    self.card.asked = 0;
-                    self.ask_for(hop);
-                }
-                // A ROM's card keeps the last datagram of those that wait.
-                self.card.waiting.retain(|(_, port, ..)| *port != from);
-                self.card.waiting.push_back((hop, from, to, payload.to_vec()));
-            }
-        }
+        self.card.send(self.now, self.known.owner(), hop, from, frame, self.out);
     }
 
-    fn ask_for(&mut self, hop: Ipv4Addr) {
-        let (sender_mac, sender) = (self.known.identity.mac, self.known.address);
-        self.out.push(Out::Frame(Arp { is_request: true, sender_mac, sender, target: hop }.emit(BROADCAST)));
-        self.card.asked += 1;
-        self.card.deadline = Some(self.now + ARP_WAIT);
-    }
-
-    /// A connection to the server: the rack has only one, so its address decides nothing
-    pub(crate) fn open(&mut self) -> u32 {
+    /// A connection to a server
+    pub(crate) fn open(&mut self, to: SocketAddrV4) -> u32 {
         self.known.next_stream += 1;
         let stream = self.known.next_stream;
         // Each connection has a port of its own.
         let port = 49_152 + u16::try_from(stream % 16_000).unwrap_or_default();
-        self.out.push(Out::Open { stream, from: SocketAddrV4::new(self.known.address, port) });
+        self.out.push(Out::Open { stream, from: SocketAddrV4::new(self.known.address, port), to });
         stream
     }
 
@@ -272,8 +290,9 @@ impl Io<'_> {
         self.out.push(Out::Refused(why));
     }
 
-    pub(crate) fn retried(&mut self) {
-        self.count.retries += 1;
+    /// What is sent again is counted where its protocol says
+    pub(crate) fn retries(&mut self) -> &mut Retries {
+        &mut self.count.retries
     }
 
     pub(crate) fn received(&mut self, bytes: u64) {
@@ -292,9 +311,8 @@ impl Known {
         if is_near { to } else { self.router.unwrap_or(to) }
     }
 
-    fn frame(&self, to_mac: MacAddr, from: u16, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
-        let from = SocketAddrV4::new(self.address, from);
-        Udp { from_mac: self.identity.mac, to_mac, from, to, payload }.emit()
+    fn owner(&self) -> Owner {
+        Owner { mac: self.identity.mac, address: self.address }
     }
 }
 
@@ -328,7 +346,7 @@ impl Machine {
     pub(crate) fn new(
         model: Model,
         identity: Identity,
-        files: Rc<Files>,
+        expected: Rc<Expected>,
         random: Random,
         rounds_max: u32,
     ) -> Self {
@@ -339,7 +357,7 @@ impl Machine {
                 address: any,
                 netmask: any,
                 router: None,
-                files,
+                expected,
                 random,
                 xids: Vec::new(),
                 next_port: 1050,
@@ -366,6 +384,15 @@ impl Machine {
             Task::RoundAgain(_) => Stage::Resting,
             Task::Booted => Stage::Booted,
             Task::Failed => Stage::Failed,
+        }
+    }
+
+    /// The file that it is at, how much of it has come, and how long it is
+    pub(crate) fn progress(&self) -> Option<(&str, u64, Option<u64>)> {
+        match &self.task {
+            Task::Tftp(download) => Some(download.progress()),
+            Task::Http(download) => Some(download.progress()),
+            _ => None,
         }
     }
 
@@ -405,59 +432,44 @@ impl Machine {
     }
 
     fn on_arp_deadline(&mut self, now: Instant, out: &mut Vec<Out>) {
-        self.card.deadline = None;
-        let Some(&(hop, ..)) = self.card.waiting.front() else { return };
-        if self.card.asked == ARP_TRIES {
-            self.card.waiting.clear();
-            return self.finish(now, Some(Outcome::Failed(Failure::NoRoute)), out);
+        match self.card.on_deadline(now, self.known.owner(), out) {
+            Unanswered::Nothing => {}
+            Unanswered::Again => self.count.retries.arp += 1,
+            Unanswered::NoRoute => self.finish(now, Some(Outcome::Failed(Failure::NoRoute)), out),
         }
-        self.with(now, out, |_, io| {
-            io.ask_for(hop);
-            None
-        });
     }
 
     pub(crate) fn on_frame(&mut self, now: Instant, frame: &[u8], out: &mut Vec<Out>) {
         match super::frames::parse(frame) {
-            Some(Heard::Udp(udp)) => {
-                let to = *udp.to.ip();
-                let takes =
-                    matches!(self.task, Task::Dhcp(_)) || to == self.known.address || to.is_broadcast();
-                if !takes {
-                    return;
-                }
-                let outcome = self.with(now, out, |task, io| match task {
-                    Task::Dhcp(client) => client.on_udp(io, &udp),
-                    Task::BootServer(client) => client.on_udp(io, &udp),
-                    Task::Tftp(download) => download.on_udp(io, &udp),
-                    _ => None,
-                });
-                self.finish(now, outcome, out);
-            }
-            Some(Heard::Arp(arp)) => self.on_arp(&arp, out),
+            Some(heard) => self.on_heard(now, &heard, out),
             None => out.push(Out::Refused("a frame that is neither ARP nor whole, correct UDP")),
         }
     }
 
-    fn on_arp(&mut self, arp: &Arp, out: &mut Vec<Out>) {
-        if arp.target != self.known.address || self.known.address.is_unspecified() {
+    pub(crate) fn on_heard(&mut self, now: Instant, heard: &Heard<'_>, out: &mut Vec<Out>) {
+        let udp = match heard {
+            Heard::Arp(arp) => return self.card.on_arp(self.known.owner(), arp, out),
+            Heard::Udp(udp) => udp,
+        };
+        let to = *udp.to.ip();
+        let takes = matches!(self.task, Task::Dhcp(_)) || to == self.known.address || to.is_broadcast();
+        if !takes {
             return;
         }
-        if arp.is_request {
-            let (sender_mac, sender) = (self.known.identity.mac, self.known.address);
-            let answer = Arp { is_request: false, sender_mac, sender, target: arp.sender };
-            out.push(Out::Frame(answer.emit(arp.sender_mac)));
-        }
-        self.card.neighbours.retain(|(address, _)| *address != arp.sender);
-        self.card.neighbours.push((arp.sender, arp.sender_mac));
-        let (ready, waiting) =
-            self.card.waiting.drain(..).partition::<VecDeque<_>, _>(|(hop, ..)| *hop == arp.sender);
-        self.card.waiting = waiting;
-        if self.card.waiting.is_empty() {
-            self.card.deadline = None;
-        }
-        for (_, from, to, payload) in ready {
-            out.push(Out::Frame(self.known.frame(arp.sender_mac, from, to, &payload)));
+        let outcome = self.with(now, out, |task, io| match task {
+            Task::Dhcp(client) => client.on_udp(io, udp),
+            Task::BootServer(client) => client.on_udp(io, udp),
+            Task::Tftp(download) => download.on_udp(io, udp),
+            _ => None,
+        });
+        self.finish(now, outcome, out);
+    }
+
+    /// Sends a packet of one of its connections
+    pub(crate) fn send_packet(&mut self, now: Instant, packet: &[u8], out: &mut Vec<Out>) {
+        if let Some((to, port, frame)) = wrap(self.known.identity.mac, packet) {
+            let hop = self.known.next_hop(to);
+            self.card.send(now, self.known.owner(), hop, port, frame, out);
         }
     }
 

@@ -14,9 +14,11 @@
 //! - `check`: what must hold; `bug`: mistakes put in to see that they are found; `report`: how it went
 
 mod bug;
+mod card;
 mod check;
 pub mod command;
 mod dhcp;
+mod expected;
 mod firmware;
 mod frames;
 mod host;

@@ -36,11 +36,6 @@ impl Files {
         self.find(name).and_then(part) == Some(true)
     }
 
-    /// A configuration's text
-    pub(crate) fn text(&self, name: &str) -> &str {
-        self.find(name).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
-    }
-
     /// Puts a file there
     pub fn insert(&mut self, name: &str, bytes: impl Into<Vec<u8>>) {
         self.0.insert(plain(name), bytes.into());
@@ -73,7 +68,7 @@ impl Files {
 }
 
 /// A name as the files have it: no doubled or leading slashes
-fn plain(name: &str) -> String {
+pub(crate) fn plain(name: &str) -> String {
     let parts: Vec<_> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     parts.join("/")
 }
@@ -234,6 +229,7 @@ impl Site {
         let rule = |matches, file: &str| Rule {
             matches,
             boots: Boots::File(boot_file(file)),
+            image: None,
             mode: None,
             reason: Reason::Rule { number: 0, line: 0 },
         };

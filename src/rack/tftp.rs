@@ -4,8 +4,9 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use super::expected::Text;
 use super::frames::Udp;
-use super::machine::{Failure, Io, Outcome};
+use super::machine::{Failure, Fetched, Io, Outcome};
 use crate::time::{Duration, Instant};
 
 /// An option of an RRQ
@@ -59,6 +60,8 @@ pub(crate) struct Download {
     profile: &'static Profile,
     server: Ipv4Addr,
     name: String,
+    url: String,
+    text: Text,
     port: u16,
     is_probe: bool,
     /// The server's transfer identifier
@@ -81,6 +84,8 @@ impl Download {
         let mut download = Self {
             profile,
             server,
+            url: format!("tftp://{server}/{name}"),
+            text: Text::default(),
             name,
             port: 0,
             is_probe: profile.probe.is_some(),
@@ -100,6 +105,10 @@ impl Download {
         download
     }
 
+    pub(crate) fn progress(&self) -> (&str, u64, Option<u64>) {
+        (&self.name, self.got, self.tsize)
+    }
+
     fn asked(&self) -> &'static [Asked] {
         if self.is_probe { self.profile.probe.unwrap_or_default() } else { self.profile.options }
     }
@@ -112,6 +121,7 @@ impl Download {
             request += &format!("{name}\0{value}\0");
         }
         self.last = request.into_bytes();
+        self.text.begin();
         self.tries = 0;
         self.send(io);
     }
@@ -142,7 +152,7 @@ impl Download {
         if self.tries == self.profile.waits_ms.len() {
             return Some(Outcome::Failed(Failure::TftpSilence));
         }
-        io.retried();
+        io.retries().tftp += 1;
         if self.blocks > 0 || self.peer.is_some() && self.last.first_chunk() == Some(&[0, 4]) {
             let [high, low] = wire(self.blocks).to_be_bytes();
             (self.last, self.unacked) = (vec![0, 4, high, low], 0);
@@ -193,7 +203,7 @@ impl Download {
         }
         self.peer = Some(from);
         if let Some(size) = self.tsize
-            && io.known.files.size(&self.name) != Some(size)
+            && !io.known.expected.may_be_size(&self.url, size)
         {
             io.refuse("a tsize that is not the file's");
         }
@@ -263,13 +273,14 @@ impl Download {
             io.refuse("a block longer than the blksize");
             return None;
         }
-        if !io.known.files.holds(&self.name, self.got, payload) {
+        if !io.known.expected.holds(&self.url, self.got, payload) {
             io.refuse("bytes that are not the file's");
             return Some(Outcome::Failed(Failure::WrongBytes));
         }
         self.blocks += 1;
         self.unacked += 1;
         self.got += len;
+        self.text.push(payload);
         io.received(len);
         let is_last = len < self.blksize;
         if is_last || self.unacked >= self.windowsize {
@@ -283,8 +294,9 @@ impl Download {
 
     fn finish(&mut self, io: &mut Io<'_>) -> Outcome {
         io.transferred(self.blocks, self.repeats);
-        if io.known.files.size(&self.name) == Some(self.got) {
-            Outcome::Fetched(self.name.clone())
+        let is_announced = self.tsize.is_none_or(|size| size == self.got);
+        if is_announced && io.known.expected.ends_at(&self.url, self.got) {
+            Outcome::Fetched(Fetched { name: self.name.clone(), text: self.text.end() })
         } else {
             io.refuse("a file that ends too early");
             Outcome::Failed(Failure::WrongBytes)

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::bug::Bug;
 use super::check::{Checker, Violation};
+use super::expected::Expected;
 use super::firmware::Model;
 use super::frames::{Arp, Heard, destination, parse};
 use super::host::{Chunk, Host, HostOut, StreamId};
@@ -177,14 +178,14 @@ impl Rack {
     /// Builds it; nothing is powered on before [`Rack::step`]
     pub fn new(setup: Setup) -> Self {
         let site = &setup.site;
-        let files = Rc::new(site.files.clone());
+        let expected = Rc::new(Expected::Site(site.files.clone()));
         let mut random = Random::part(setup.seed, 1);
         let place = |(i, &(model, segment)): (usize, &(Model, Segment))| {
             let identity = identity(setup.first_mac, i, model);
             let machine = Machine::new(
                 model,
                 identity,
-                files.clone(),
+                expected.clone(),
                 Random::part(setup.seed, 1_000 + i as u64),
                 setup.rounds,
             );
@@ -265,7 +266,7 @@ impl Rack {
             self.places.len(),
             times,
             ended_at.since(DAWN),
-            count(&|machine| machine.count.retries),
+            count(&|machine| machine.count.retries.total()),
             count(&|machine| machine.count.bytes),
             self.host.held(),
             self.checker,
@@ -286,7 +287,7 @@ impl Rack {
             of_model.machines += 1;
             of_model.booted += usize::from(place.machine.stage() == Stage::Booted);
             board.bytes += place.machine.count.bytes;
-            board.retries += place.machine.count.retries;
+            board.retries += place.machine.count.retries.total();
         }
         board
     }
@@ -420,7 +421,7 @@ impl Rack {
                     self.schedule(at, Event::FromMachine(i, frame));
                 }
             }
-            Out::Open { stream, from } => {
+            Out::Open { stream, from, .. } => {
                 let at = self.segment_time(200);
                 self.schedule(at, Event::Open((i, stream), from));
             }

@@ -283,6 +283,7 @@ fn rules(heard: &Heard<'_>, address: Ipv4Addr, answered: &[(&Request, &Answer)])
         .map(|((matches, file), number)| Rule {
             matches,
             boots: Boots::File(file),
+            image: None,
             mode: None,
             reason: Reason::Rule { number, line: 0 },
         })

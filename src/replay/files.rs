@@ -4,6 +4,7 @@
 //! kept, so that the capture of an ISO image's download is no burden.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 
 use super::heard::Heard;
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
@@ -161,6 +162,13 @@ impl Images for Files {
             version: u64::from(number),
             media_type: file.media_type,
         })
+    }
+
+    fn open_for(&mut self, peer: Ipv4Addr, path: &[u8], form: Form) -> Result<Image, Miss> {
+        match self {
+            Self::Tree(tree) => tree.open_for(peer, path, form),
+            Self::Rebuilt(_) => self.open(path, form),
+        }
     }
 
     fn listing(&mut self, path: &[u8]) -> Result<Image, Miss> {

@@ -46,7 +46,7 @@ pub use report::{Dhcp, Exchange, Http, Reply, Report, Response, Sent, Talk, Tftp
 #[derive(Debug, Default)]
 pub struct Setup {
     /// The configuration; `None`: one is made from the capture
-    pub plan: Option<Plan>,
+    pub plan: Option<Arc<Plan>>,
     /// The files; `None`: what the capture holds of them
     pub root: Option<Tree>,
     /// How TFTP is served
@@ -86,7 +86,7 @@ pub fn run(capture: &[u8], setup: Setup) -> Result<Report, Error> {
         Some(plan) => (plan, Vec::new(), Vec::new()),
         None => {
             let derived = derive::derive(&heard, server, begins_at);
-            (derived.plan, derived.leases, derived.words)
+            (Arc::new(derived.plan), derived.leases, derived.words)
         }
     };
     let network = network_of(&plan, server).ok_or(Error::NoNetwork)?;
@@ -99,7 +99,7 @@ pub fn run(capture: &[u8], setup: Setup) -> Result<Report, Error> {
         // There is room: the table holds more than a capture.
         let _ = known.restore(begins_at, lease);
     }
-    let shard = Shard::new(Arc::new(plan), setup.tftp, files, Some(known), begins_at);
+    let shard = Shard::new(plan, setup.tftp, files, Some(known), begins_at);
     let done = Driver::new(&heard, shard, network, server).run();
     Ok(report(&heard, server, done, Report { server, plan: words, begins_at, damage, ..Report::default() }))
 }

@@ -9,6 +9,7 @@
 #   content    the function of content.sh, with its arguments, that fills the served root
 #   packages   the Debian packages that the case needs
 #   reveille   arguments of `reveille serve`; with `config` set, these are the text of a configuration file instead
+#   iso        an ISO image that is served in place of the root, by its name without `.iso`
 #   standin    arguments of dnsmasq doing the same; (none) where it cannot
 #   limit_s    how long the boot may take
 # shellcheck disable=SC2034,SC2054  # used by others; dnsmasq's arguments hold commas
@@ -17,7 +18,7 @@ pool=192.168.99.50-192.168.99.99
 relayed_net=10.44.0
 
 case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy ipxe-http
-    arm64-uefi arm64-uboot arm64-uboot-efi)
+    arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-debian-uefi iso-ubuntu-uefi)
 
 is_case() {
     local name
@@ -52,7 +53,7 @@ network_toml() {
 
 load_case() {
     local script=http://$server_ip/boot.ipxe
-    topology=plain config='' reveille=() standin=() limit_s=120
+    topology=plain config='' iso='' reveille=() standin=() limit_s=120
     case $1 in
         bios-full)
             summary='BIOS; the server gives the addresses; lpxelinux by TFTP, kernel by HTTP'
@@ -172,6 +173,27 @@ $(ipxe_rules x86-bios undionly.kpxe)"
             packages=("${packages_lab[@]}" "${packages_arm64[@]}")
             reveille=(--pool "$pool" --boot arm64-uefi=grubaa64.efi)
             standin=(--dhcp-vendorclass=set:efi,PXEClient --dhcp-boot=tag:efi,grubaa64.efi)
+            ;;
+        iso-centos-bios)
+            summary='BIOS; beside another DHCP server; nothing but an ISO image in the layout of CentOS 7'
+            topology=beside machine=machine_bios content=(serve_iso centos-7) iso=centos-7
+            packages=("${packages_lab[@]}" "${packages_bios[@]}" ipxe xorriso)
+            reveille=(--proxy)
+            standin=(none)
+            ;;
+        iso-debian-uefi)
+            summary='UEFI; the server gives the addresses; nothing but an ISO image in the layout of Debian 12'
+            machine=machine_uefi content=(serve_iso debian-12) iso=debian-12
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" xorriso)
+            reveille=(--pool "$pool")
+            standin=(none)
+            ;;
+        iso-ubuntu-uefi)
+            summary='UEFI; beside another DHCP server; nothing but an ISO image in the layout of Ubuntu'
+            topology=beside machine=machine_uefi content=(serve_iso ubuntu-22.04) iso=ubuntu-22.04
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" xorriso)
+            reveille=(--proxy)
+            standin=(none)
             ;;
     esac
 }

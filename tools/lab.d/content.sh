@@ -125,3 +125,72 @@ LABEL lab
   APPEND $(kernel_args ttyAMA0)
 CFG
 }
+
+# serve_iso NAME ROOT: NAME.iso beside the root, with Debian's kernel and loaders where NAME's distribution has its own, and
+# nothing in the root.
+serve_iso() {
+    local name=$1 root=$2 from tree
+    from=$(installer amd64)
+    tree=$(mktemp -d "$root/../tree.XXXXXX")
+    serve_kernel amd64 "$tree"
+    mkdir -p "$tree/EFI/BOOT"
+    cp "$from/bootnetx64.efi" "$tree/EFI/BOOT/BOOTX64.EFI"
+    cp "$from/grubx64.efi" "$tree/EFI/BOOT/grubx64.efi"
+    "layout_${name%%-*}" "$tree"
+    xorriso -as mkisofs -quiet -R -J -V "$name" -o "$root/../$name.iso" "$tree" 2>/dev/null
+    rm -rf "$tree"
+}
+
+# As on the DVD of CentOS 7.
+layout_centos() {
+    mkdir -p "$1/images/pxeboot" "$1/LiveOS"
+    mv "$1/linux" "$1/images/pxeboot/vmlinuz"
+    mv "$1/initrd.gz" "$1/images/pxeboot/initrd.img"
+    : >"$1/LiveOS/squashfs.img"
+    cat >"$1/.treeinfo" <<INI
+[general]
+name = CentOS-7
+family = CentOS
+version = 7
+arch = x86_64
+
+[stage2]
+mainimage = LiveOS/squashfs.img
+
+[images-x86_64]
+kernel = images/pxeboot/vmlinuz
+initrd = images/pxeboot/initrd.img
+INI
+}
+
+# As on the network installer's CD of Debian 12, whose files have names in lower case.
+layout_debian() {
+    mkdir "$1/install.amd" "$1/.disk"
+    echo 'Debian GNU/Linux 12 "Bookworm"' >"$1/.disk/info"
+    mv "$1/EFI/BOOT" "$1/EFI/boot"
+    mv "$1/EFI/boot/BOOTX64.EFI" "$1/EFI/boot/bootx64.efi"
+    mv "$1/linux" "$1/install.amd/vmlinuz"
+    add_to_initrd "$1/initrd.gz" source "http://$server_ip/images/debian-12" >"$1/install.amd/initrd.gz"
+    rm "$1/initrd.gz"
+}
+
+# As on the live server of Ubuntu, which fetches the whole image: it must hold the words that user space looks for.
+layout_ubuntu() {
+    mkdir "$1/casper" "$1/.disk"
+    mv "$1/EFI/BOOT" "$1/EFI/boot"
+    mv "$1/EFI/boot/BOOTX64.EFI" "$1/EFI/boot/bootx64.efi"
+    mv "$1/linux" "$1/casper/vmlinuz"
+    mv "$1/initrd.gz" "$1/casper/initrd"
+    rm "$1/awake.txt"
+    echo 'Ubuntu-Server 22.04 LTS: reveille is awake' >"$1/.disk/info"
+}
+
+# add_to_initrd INITRD NAME TEXT: the initrd with one more file at its end, on standard output.
+add_to_initrd() {
+    local tree
+    tree=$(mktemp -d)
+    echo "$3" >"$tree/$2"
+    cat "$1"
+    (cd "$tree" && echo "$2" | cpio --create --format=newc --owner=0:0 --quiet | gzip -6)
+    rm -rf "$tree"
+}

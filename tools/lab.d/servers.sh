@@ -11,7 +11,9 @@ start_server() {
 }
 
 start_reveille() {
-    local arguments=(--interface eth0 --root "$case_dir/root" "${reveille[@]}")
+    local content=(--root "$case_dir/root") arguments
+    [[ -z $iso ]] || content=(--iso "$case_dir/$iso.iso")
+    arguments=(--interface eth0 "${content[@]}" "${reveille[@]}")
     if [[ -n $config ]]; then
         printf 'root = "%s"\n\n%s\n' "$case_dir/root" "$config" >"$case_dir/reveille.toml"
         arguments=(--config "$case_dir/reveille.toml")

@@ -165,6 +165,14 @@ impl BootFile {
         Ok(Self { pieces, server: None })
     }
 
+    /// The pxelinux that boots one image: it looks for its configuration below the folder that it came from, and that
+    /// folder means the image
+    pub fn pxelinux_of(stem: &str) -> Self {
+        let text = |text: String| Piece::Literal(text);
+        let pieces = vec![text("images/".to_owned()), Piece::Server, text(format!("/{stem}/lpxelinux.0"))];
+        Self { pieces, server: None }
+    }
+
     /// Whether it is a URL, not a name below the root
     pub fn is_url(&self) -> bool {
         matches!(self.pieces.first(), Some(Piece::Literal(text)) if scheme(text).is_some())

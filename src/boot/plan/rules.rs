@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::super::client::{Arch, Client, Loader, Uuid, Wants};
-use super::{BootFile, Cidr, Mode, Reason, Subnet};
+use super::{Assigned, BootFile, Cidr, Mode, Reason, Subnet};
 use crate::wire::ethernet::MacAddr;
 
 /// One `[[boot]]` rule
@@ -13,6 +13,8 @@ pub struct Rule {
     pub matches: Vec<Match>,
     /// What it boots
     pub boots: Boots,
+    /// The image that the loader's configuration boots
+    pub image: Option<Assigned>,
     /// The mode for clients that it matches
     pub mode: Option<Mode>,
     /// Why, as an answer reports it
@@ -121,6 +123,8 @@ impl Match {
                 client.arch.is_some_and(|arch| archs.iter().any(|one| one.canonical() == arch.canonical()))
             }
             Self::Loader(loaders) => loaders.contains(&LoaderName::of(client.loader)),
+            // Zero: the address is not known, or is none of Ethernet's.
+            Self::Mac(_) if client.mac == MacAddr::ZERO => false,
             Self::Mac(globs) => {
                 let text = mac_text(client.mac);
                 globs.iter().any(|glob| mac_matches(glob, &text))

@@ -69,12 +69,22 @@ fn rule(number: u32, matches: Vec<Match>, boots: &str) -> Rule {
         "-" => Boots::Unsaid,
         text => Boots::File(file(text)),
     };
-    Rule { matches, boots, mode: None, reason: Reason::Rule { number, line: number * 10 } }
+    Rule { matches, boots, image: None, mode: None, reason: Reason::Rule { number, line: number * 10 } }
 }
 
 fn machine(mac: Option<MacAddr>, uuid: Option<Uuid>, boot: Option<&str>) -> Machine {
     let boot = boot.map(file);
-    Machine { mac, uuid, address: None, hostname: None, mode: None, boot, line: 99 }
+    Machine {
+        mac,
+        uuid,
+        address: None,
+        hostname: None,
+        mode: None,
+        boot,
+        serial: None,
+        image: None,
+        line: 99,
+    }
 }
 
 /// The boot file as the client gets it, and the rule's number (0: none of them)

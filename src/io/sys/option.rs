@@ -30,6 +30,30 @@ pub(in crate::io) fn bind_packet(socket: BorrowedFd<'_>, interface: u32, etherty
     done(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })
 }
 
+/// Lets an interface hand over frames for any MAC address, for as long as the packet socket lives (packet(7))
+pub(in crate::io) fn join_promiscuous(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
+    let membership = libc::packet_mreq {
+        mr_ifindex: c_int::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?,
+        mr_type: libc::PACKET_MR_PROMISC as libc::c_ushort,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    let len = size_of::<libc::packet_mreq>() as libc::socklen_t;
+    let (fd, value) = (socket.as_raw_fd(), (&raw const membership).cast());
+    // SAFETY: `value` points to a live `packet_mreq` and `len` is its size; the kernel only reads it.
+    done(unsafe { libc::setsockopt(fd, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, value, len) })
+}
+
+/// Frames that a packet socket had no room for since this was last asked (`tpacket_stats.tp_drops`)
+pub(in crate::io) fn packet_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut statistics = [0_u32; 2];
+    let mut len = size_of_val(&statistics) as libc::socklen_t;
+    let (fd, value) = (socket.as_raw_fd(), statistics.as_mut_ptr().cast());
+    // SAFETY: `value` has room for `len` bytes, which is what `tpacket_stats` takes; both live across the call.
+    done(unsafe { libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, value, &raw mut len) })?;
+    Ok(statistics[1])
+}
+
 /// The index of an interface
 pub(in crate::io) fn interface_index(name: &str) -> io::Result<u32> {
     let name = CString::new(name)?;

@@ -1,5 +1,7 @@
 //! What a request gets: the one place that decides it.
 
+use std::net::Ipv4Addr;
+
 use super::condition::{Verdict, evaluate};
 use super::response::Response;
 use super::target::TargetPath;
@@ -10,12 +12,12 @@ use crate::wire::http::{Method, RangeError, RequestHead, parse_ranges};
 /// A directory's own page
 const INDEX: &[u8] = b"index.html";
 
-/// Decides about a request. An image in the response is open, and the response's to close.
-pub(super) fn answer<I: Images>(head: &RequestHead<'_>, images: &mut I) -> Response {
+/// Decides about a request of the client at `peer`. An image in the response is open, and the response's to close.
+pub(super) fn answer<I: Images>(head: &RequestHead<'_>, peer: Ipv4Addr, images: &mut I) -> Response {
     let mut response = match refused(head) {
         Some(status) => Response::refusal(status),
         None => match TargetPath::parse(head.path_and_query()) {
-            Ok(path) => found(head, path, images),
+            Ok(path) => found(head, peer, path, images),
             Err(error) => Response::refusal(error.status()),
         },
     };
@@ -37,8 +39,8 @@ fn refused(head: &RequestHead<'_>) -> Option<u16> {
     (head.content_length.unwrap_or(0) > HTTP_BODY_MAX).then_some(413)
 }
 
-fn found<I: Images>(head: &RequestHead<'_>, path: TargetPath, images: &mut I) -> Response {
-    let image = match images.open(path.as_bytes(), Form::Octet) {
+fn found<I: Images>(head: &RequestHead<'_>, peer: Ipv4Addr, path: TargetPath, images: &mut I) -> Response {
+    let image = match images.open_for(peer, path.as_bytes(), Form::Octet) {
         Err(Miss::Directory) => directory(path, images),
         result => result,
     };

@@ -359,7 +359,7 @@ impl Connection {
         stats: &mut Stats,
     ) {
         self.asked = Text::new(head.path_and_query().as_bytes());
-        let response = answer(head, images);
+        let response = answer(head, *self.peer.ip(), images);
         self.skip = head.content_length.unwrap_or(0);
         self.begin_response(now, response, stats);
     }

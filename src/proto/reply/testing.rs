@@ -70,6 +70,7 @@ pub(crate) fn rules() -> Vec<Rule> {
     let rule = |number, matches, file: &str| Rule {
         matches: vec![matches],
         boots: Boots::File(BootFile::parse(file).unwrap()),
+        image: None,
         mode: None,
         reason: Reason::Rule { number, line: number },
     };
@@ -91,6 +92,8 @@ fn machines() -> Vec<Machine> {
         hostname: Some("node-60".into()),
         mode: None,
         boot: None,
+        serial: None,
+        image: None,
         line: 1,
     }]
 }

@@ -265,7 +265,7 @@ impl Tftp {
         if self.table.is_full() {
             return event.stats.drop(DropReason::TransfersFull);
         }
-        let image = match name::open(event.images, request.filename, form) {
+        let image = match name::open(event.images, *datagram.source.ip(), request.filename, form) {
             Ok(image) => image,
             Err(miss) => {
                 let (code, message) = refusal(miss);

@@ -1,25 +1,32 @@
 //! What a client's file name means as a path. Confinement to the root is not done here: that is for whoever opens it.
 
+use std::net::Ipv4Addr;
+
 use crate::boot::image::{Form, Image, Images, Miss};
 use crate::limits::PATH_MAX;
 
-/// Opens what a client named.
+/// Opens what the client at `peer` named.
 ///
 /// Windows loaders and shim write `\`; prefixes are joined to names with `//` or `./`. ROMs that take option 67 for a C
 /// string append its END (0xFF) and what lies behind it, so a name that nothing has is tried once more without its junk.
-pub(super) fn open<I: Images>(images: &mut I, filename: &[u8], form: Form) -> Result<Image, Miss> {
+pub(super) fn open<I: Images>(
+    images: &mut I,
+    peer: Ipv4Addr,
+    filename: &[u8],
+    form: Form,
+) -> Result<Image, Miss> {
     let mut buffer = [0; PATH_MAX];
     let path = normalize(filename, &mut buffer).ok_or(Miss::NotFound)?;
     if path.is_empty() {
         return Err(Miss::Directory);
     }
-    match images.open(path, form) {
+    match images.open_for(peer, path, form) {
         Err(Miss::NotFound) => {
             let clean = without_junk(path);
             if clean.is_empty() || clean.len() == path.len() {
                 return Err(Miss::NotFound);
             }
-            images.open(clean, form)
+            images.open_for(peer, clean, form)
         }
         found => found,
     }

@@ -1,12 +1,14 @@
-//! A BIOS machine: the ROM fetches lpxelinux by TFTP, which walks `pxelinux.cfg/` and fetches kernel and initrd by HTTP/1.0.
+//! A BIOS machine: the ROM fetches lpxelinux by TFTP, which walks `pxelinux.cfg/` and fetches kernel and initrd by HTTP/1.0 or
+//! TFTP; or it fetches an iPXE.
 //!
 //! As in dnsmasq-bios-full.pcap and dnsmasq-bios-proxy.pcap (QEMU's e1000 ROM is an iPXE).
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use super::ipxe::{ROM_BOOT_SERVER, ROM_DHCP, TFTP};
-use super::{Firmware, by_address, fail, url, value};
+use super::config::{self, Source};
+use super::ipxe::{Ipxe, ROM_BOOT_SERVER, ROM_DHCP, TFTP};
+use super::{Firmware, fail};
 use crate::rack::http;
 use crate::rack::machine::{Failure, Known, Outcome, Step};
 use crate::rack::message::Reply;
@@ -49,8 +51,7 @@ enum Phase {
     Loader,
     Library,
     Walk,
-    Kernel,
-    Initrd,
+    Files,
 }
 
 /// From power-on to the kernel
@@ -58,12 +59,19 @@ enum Phase {
 pub(super) struct Bios {
     phase: Phase,
     server: Option<Ipv4Addr>,
+    /// The directory of the boot file, with its slash
+    folder: String,
     names: VecDeque<String>,
-    config: String,
+    files: VecDeque<String>,
+    /// iPXE runs
+    loaded: Option<Ipxe>,
 }
 
 impl Firmware for Bios {
     fn next(&mut self, known: &mut Known, outcome: Outcome) -> Step {
+        if let Some(ipxe) = &mut self.loaded {
+            return ipxe.next(known, outcome);
+        }
         match (self.phase, outcome) {
             (Phase::Address, Outcome::Power) => Step::Dhcp(&ROM_DHCP),
             (Phase::Address, Outcome::Leased(lease)) => {
@@ -76,24 +84,25 @@ impl Firmware for Bios {
                 self.load(boot)
             }
             (Phase::BootServer, Outcome::BootServer(boot)) => self.load(boot),
-            (Phase::Loader, Outcome::Fetched(_)) => {
+            (Phase::Loader, Outcome::Fetched(file)) if config::is_ipxe(&file.name) => {
+                self.loaded.insert(Ipxe::on_bios()).next(known, Outcome::Power)
+            }
+            (Phase::Loader, Outcome::Fetched(file)) => {
                 // From here on it is lpxelinux that asks.
                 known.one_port = Some(PORT);
-                self.fetch(Phase::Library, "ldlinux.c32".into())
+                config::folder(&file.name).clone_into(&mut self.folder);
+                self.fetch(Phase::Library, "ldlinux.c32")
             }
             (Phase::Library, Outcome::Fetched(_)) => {
-                let mac = known.identity.mac.to_string().replace(':', "-");
-                self.names = [format!("01-{mac}")].into_iter().chain(by_address(known.address)).collect();
-                self.names.push_back("default".into());
+                self.names = config::names(known).chain(["default".into()]).collect();
                 self.walk()
             }
             (Phase::Walk, Outcome::Missing) => self.walk(),
-            (Phase::Walk, Outcome::Fetched(name)) => {
-                known.files.text(&name).clone_into(&mut self.config);
-                self.get(Phase::Kernel, "KERNEL")
+            (Phase::Walk, Outcome::Fetched(file)) => {
+                self.files = config::pxelinux(&file.text).into();
+                if self.files.is_empty() { Step::Fail(Failure::NothingToLoad) } else { self.load_next() }
             }
-            (Phase::Kernel, Outcome::Fetched(_)) => self.get(Phase::Initrd, "INITRD"),
-            (Phase::Initrd, Outcome::Fetched(_)) => Step::Booted,
+            (Phase::Files, Outcome::Fetched(_)) => self.load_next(),
             (_, outcome) => fail(&outcome),
         }
     }
@@ -109,23 +118,27 @@ impl Bios {
         Step::Tftp(&TFTP, boot.siaddr, boot.file)
     }
 
-    fn fetch(&mut self, phase: Phase, name: String) -> Step {
+    fn fetch(&mut self, phase: Phase, name: &str) -> Step {
         self.phase = phase;
+        let name = if name.starts_with('/') { name.to_owned() } else { format!("{}{name}", self.folder) };
         Step::Tftp(&LOADER_TFTP, self.server.unwrap_or(Ipv4Addr::UNSPECIFIED), name)
     }
 
     fn walk(&mut self) -> Step {
         match self.names.pop_front() {
-            Some(name) => self.fetch(Phase::Walk, format!("pxelinux.cfg/{name}")),
+            Some(name) => self.fetch(Phase::Walk, &format!("pxelinux.cfg/{name}")),
             None => Step::Fail(Failure::NotFound),
         }
     }
 
-    fn get(&mut self, phase: Phase, key: &str) -> Step {
-        self.phase = phase;
-        match value(&self.config, key).and_then(url) {
-            Some((server, path)) => Step::Http(&LOADER_HTTP, server, path),
-            None => Step::Fail(Failure::NothingToLoad),
+    fn load_next(&mut self) -> Step {
+        let Some(name) = self.files.pop_front() else { return Step::Booted };
+        self.phase = Phase::Files;
+        match Source::parse(&name) {
+            Some(Source::Http(server, path)) => Step::Http(&LOADER_HTTP, server, path),
+            Some(Source::Tftp(server, name)) => Step::Tftp(&LOADER_TFTP, server, name),
+            None if name.contains("://") => Step::Fail(Failure::NothingToLoad),
+            None => self.fetch(Phase::Files, &name),
         }
     }
 }

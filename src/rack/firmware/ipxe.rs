@@ -1,8 +1,11 @@
-//! iPXE in a UEFI card: DHCP, its boot script by HTTP, kernel and initrd by one kept connection.
+//! iPXE in a UEFI card: DHCP, its boot script, kernel and initrd, by HTTP over one kept connection or by TFTP.
 //!
 //! Options, order and `secs` as in dnsmasq-uefi-proxy.pcap, where OVMF has loaded it.
 
-use super::{Firmware, fail, url, value};
+use std::collections::VecDeque;
+
+use super::config::{self, Script, Source};
+use super::{Firmware, fail};
 use crate::rack::dhcp::{Ask, BootServerProfile, Choice, Profile, Secs};
 use crate::rack::http;
 use crate::rack::machine::{Failure, Identity, Known, Outcome, Step};
@@ -120,53 +123,77 @@ pub(super) fn uuid(identity: &Identity) -> Vec<u8> {
     value
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Scripts that lead to one another; more of them go round in a circle
+const CHAINED_MAX: u32 = 16;
+
 enum Phase {
-    #[default]
     Address,
-    Script,
-    Kernel,
-    Initrd,
+    Script(Source),
+    Files(VecDeque<Source>),
 }
 
 /// From its own DHCP on
-#[derive(Default)]
 pub(super) struct Ipxe {
+    dhcp: &'static Profile,
     phase: Phase,
-    server: Option<std::net::SocketAddrV4>,
-    script: String,
+    chained: u32,
 }
 
 impl Firmware for Ipxe {
     fn next(&mut self, known: &mut Known, outcome: Outcome) -> Step {
-        match (self.phase, outcome) {
-            (Phase::Address, Outcome::Power) => Step::Dhcp(&DHCP),
+        match (&mut self.phase, outcome) {
+            (Phase::Address, Outcome::Power) => Step::Dhcp(self.dhcp),
             (Phase::Address, Outcome::Leased(lease)) => {
-                let Some((server, path)) = lease.boot.as_ref().and_then(|boot| url(&boot.file)) else {
+                let Some(boot) = lease.boot.filter(|boot| !boot.file.is_empty()) else {
                     return Step::Fail(Failure::NoBootFile);
                 };
-                (self.phase, self.server) = (Phase::Script, Some(server));
-                Step::Http(&HTTP, server, path)
+                match Source::Tftp(boot.siaddr, String::new()).join(&boot.file) {
+                    Some(source) => self.script(source),
+                    None => Step::Fail(Failure::NothingToLoad),
+                }
             }
-            (Phase::Script, Outcome::Fetched(name)) => {
-                known.files.text(&name).clone_into(&mut self.script);
-                self.load(Phase::Kernel, "kernel")
-            }
-            (Phase::Kernel, Outcome::Fetched(_)) => self.load(Phase::Initrd, "initrd"),
-            (Phase::Initrd, Outcome::Fetched(_)) => Step::Booted,
+            (Phase::Script(from), Outcome::Fetched(file)) => match config::ipxe(&file.text, from, known) {
+                Script::Boots(files) => {
+                    self.phase = Phase::Files(files.into());
+                    self.load_next()
+                }
+                Script::Chains(to) if self.chained < CHAINED_MAX => {
+                    self.chained += 1;
+                    self.script(to)
+                }
+                Script::Chains(_) | Script::Nothing => Step::Fail(Failure::NothingToLoad),
+            },
+            (Phase::Files(_), Outcome::Fetched(_)) => self.load_next(),
             (_, outcome) => fail(&outcome),
         }
     }
 }
 
 impl Ipxe {
-    /// Loads what the script names, relative to the script
-    fn load(&mut self, phase: Phase, key: &str) -> Step {
-        self.phase = phase;
-        let path = value(&self.script, key).filter(|_| self.script.starts_with("#!ipxe"));
-        match (self.server, path) {
-            (Some(server), Some(path)) => Step::Http(&HTTP, server, path.to_owned()),
-            _ => Step::Fail(Failure::NothingToLoad),
-        }
+    /// In a UEFI machine, its card's or loaded
+    pub(super) fn in_card() -> Self {
+        Self { dhcp: &DHCP, phase: Phase::Address, chained: 0 }
+    }
+
+    /// Loaded by a BIOS machine
+    pub(super) fn on_bios() -> Self {
+        Self { dhcp: &ROM_DHCP, ..Self::in_card() }
+    }
+
+    fn script(&mut self, from: Source) -> Step {
+        self.phase = Phase::Script(from.clone());
+        fetch(from)
+    }
+
+    fn load_next(&mut self) -> Step {
+        let Phase::Files(files) = &mut self.phase else { return Step::Fail(Failure::NothingToLoad) };
+        files.pop_front().map_or(Step::Booted, fetch)
+    }
+}
+
+fn fetch(source: Source) -> Step {
+    match source {
+        Source::Http(server, path) => Step::Http(&HTTP, server, path),
+        Source::Tftp(server, name) => Step::Tftp(&TFTP, server, name),
     }
 }

@@ -4,15 +4,13 @@
 //! holds each model against its capture.
 
 mod bios;
+mod config;
 mod ipxe;
 mod linux;
 mod shim_grub;
 mod u_boot;
 mod uefi;
 mod uefi_http;
-mod uefi_ipxe;
-
-use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::machine::{Failure, Known, Outcome, Step};
 use super::site::Segment;
@@ -27,9 +25,9 @@ pub(crate) trait Firmware {
 pub enum Model {
     /// A BIOS ROM (iPXE's, as QEMU has it), then lpxelinux
     Bios,
-    /// UEFI firmware, then shim and GRUB
+    /// UEFI firmware that is given shim and GRUB
     UefiGrub,
-    /// UEFI firmware beside another DHCP server, then iPXE
+    /// UEFI firmware that is given iPXE, beside another DHCP server where the rack has one
     UefiIpxe,
     /// UEFI HTTP boot
     UefiHttp,
@@ -82,10 +80,9 @@ impl Model {
     pub(crate) fn start(self) -> Box<dyn Firmware> {
         match self {
             Self::Bios => Box::new(bios::Bios::default()),
-            Self::UefiGrub => Box::new(shim_grub::ShimGrub::default()),
-            Self::UefiIpxe => Box::new(uefi_ipxe::UefiIpxe::default()),
+            Self::UefiGrub | Self::UefiIpxe => Box::new(uefi::Uefi::default()),
             Self::UefiHttp => Box::new(uefi_http::UefiHttp),
-            Self::Ipxe => Box::new(ipxe::Ipxe::default()),
+            Self::Ipxe => Box::new(ipxe::Ipxe::in_card()),
             Self::UBoot => Box::new(u_boot::UBoot::default()),
             Self::Linux => Box::new(linux::Linux),
         }
@@ -98,23 +95,4 @@ fn fail(outcome: &Outcome) -> Step {
         Outcome::Failed(failure) => *failure,
         _ => Failure::NotFound,
     })
-}
-
-/// Host, port and path of an `http://` URL with a numeric host
-fn url(text: &str) -> Option<(SocketAddrV4, String)> {
-    let (host, path) = text.strip_prefix("http://")?.split_once('/')?;
-    let (host, port) = host.split_once(':').unwrap_or((host, "80"));
-    Some((SocketAddrV4::new(host.parse().ok()?, port.parse().ok()?), format!("/{path}")))
-}
-
-/// The words after `key`, on the first line of a configuration that begins with it
-fn value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
-    let line = text.lines().map(str::trim).find(|line| line.split(' ').next() == Some(key))?;
-    line.split_once(' ').map(|(_, value)| value.trim())
-}
-
-/// The names under which pxelinux and U-Boot look for an address: `C0A86332` and its heads
-fn by_address(address: Ipv4Addr) -> impl Iterator<Item = String> {
-    let hex = format!("{:08X}", address.to_bits());
-    (1..=8).rev().map(move |len| hex[..len].to_owned())
 }

@@ -1,12 +1,13 @@
-//! A UEFI machine whose boot file is shim, which fetches GRUB by the firmware's TFTP; GRUB fetches its modules by its own, and
-//! kernel and initrd by HTTP.
+//! shim, as a UEFI machine has loaded it: it fetches GRUB by the firmware's TFTP; GRUB fetches its modules by its own, and kernel
+//! and initrd by HTTP or TFTP.
 //!
 //! As in dnsmasq-uefi-full.pcap (Debian 12's signed pair).
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use super::{Firmware, fail, uefi};
+use super::config::{self, Source};
+use super::{Firmware, fail};
 use crate::rack::http;
 use crate::rack::machine::{Failure, Known, Outcome, Step};
 use crate::rack::tftp::{self, Asked, OnStray};
@@ -57,77 +58,71 @@ const SHIM_NAMES: [&str; 3] = ["revocations_sku.efi", "revocations_sbat.efi", "s
 const GRUB_PREFIX: &str = "/debian-installer/amd64/grub";
 const GRUB_NAMES: [&str; 4] = ["command.lst", "fs.lst", "crypto.lst", "terminal.lst"];
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    #[default]
-    Firmware,
     Shim,
     Grub,
     Lists,
     Config,
     Module,
-    Kernel,
-    Initrd,
+    Files,
 }
 
-/// From power-on to the kernel
-#[derive(Default)]
+/// From shim to the kernel
 pub(super) struct ShimGrub {
     phase: Phase,
-    server: Option<Ipv4Addr>,
+    server: Ipv4Addr,
+    /// The directory of shim, with its slash: GRUB lies beside it
+    folder: String,
     names: VecDeque<String>,
-    config: String,
+    files: VecDeque<Source>,
 }
 
 impl Firmware for ShimGrub {
-    fn next(&mut self, known: &mut Known, outcome: Outcome) -> Step {
+    fn next(&mut self, _known: &mut Known, outcome: Outcome) -> Step {
         match (self.phase, outcome) {
-            (Phase::Firmware, Outcome::Power) => Step::Dhcp(&uefi::DHCP),
-            (Phase::Firmware, Outcome::Leased(lease)) => match uefi::after_lease(&lease) {
-                Ok(boot) => self.load(&boot),
-                Err(step) => step,
-            },
-            (Phase::Firmware, Outcome::BootServer(boot)) => self.load(&boot),
-            (Phase::Firmware, Outcome::Fetched(_)) => {
-                self.names = SHIM_NAMES.map(str::to_owned).into();
-                self.shim()
-            }
-            (Phase::Shim, Outcome::Missing | Outcome::Fetched(_)) => self.shim(),
+            (Phase::Shim, Outcome::Power | Outcome::Missing | Outcome::Fetched(_)) => self.shim(),
             (Phase::Grub, Outcome::Fetched(_)) => {
                 self.names = GRUB_NAMES.map(|name| format!("{GRUB_PREFIX}/x86_64-efi/{name}")).into();
                 self.lists()
             }
             (Phase::Lists, Outcome::Missing | Outcome::Fetched(_)) => self.lists(),
-            (Phase::Config, Outcome::Fetched(name)) => {
-                known.files.text(&name).clone_into(&mut self.config);
-                let module = super::value(&self.config, "insmod").unwrap_or("http");
-                let name = format!("{GRUB_PREFIX}/x86_64-efi/{module}.mod");
-                self.fetch(Phase::Module, &GRUB_TFTP, name)
+            (Phase::Config, Outcome::Fetched(file)) => {
+                self.files = config::grub(&file.text, self.server).into();
+                match config::grub_module(&file.text) {
+                    _ if self.files.is_empty() => Step::Fail(Failure::NothingToLoad),
+                    Some(module) => {
+                        let name = format!("{GRUB_PREFIX}/x86_64-efi/{module}.mod");
+                        self.fetch(Phase::Module, &GRUB_TFTP, name)
+                    }
+                    None => self.load_next(),
+                }
             }
-            (Phase::Module, Outcome::Fetched(_)) => self.get(Phase::Kernel, "linux"),
-            (Phase::Kernel, Outcome::Fetched(_)) => self.get(Phase::Initrd, "initrd"),
-            (Phase::Initrd, Outcome::Fetched(_)) => Step::Booted,
+            // A module that is built in need not be there.
+            (Phase::Module, Outcome::Fetched(_) | Outcome::Missing) => self.load_next(),
+            (Phase::Files, Outcome::Fetched(_)) => self.load_next(),
             (_, outcome) => fail(&outcome),
         }
     }
 }
 
 impl ShimGrub {
-    fn load(&mut self, boot: &crate::rack::message::Reply) -> Step {
-        let (server, step) = uefi::load(boot);
-        self.server = Some(server);
-        step
+    /// Once `shim` has come from `server`
+    pub(super) fn new(server: Ipv4Addr, shim: &str) -> Self {
+        let folder = config::folder(shim).to_owned();
+        let names = SHIM_NAMES.map(|name| format!("{folder}{name}")).into();
+        Self { phase: Phase::Shim, server, folder, names, files: VecDeque::new() }
     }
 
     fn fetch(&mut self, phase: Phase, profile: &'static tftp::Profile, name: String) -> Step {
         self.phase = phase;
-        Step::Tftp(profile, self.server.unwrap_or(Ipv4Addr::UNSPECIFIED), name)
+        Step::Tftp(profile, self.server, name)
     }
 
     fn shim(&mut self) -> Step {
         match self.names.pop_front() {
             Some(name) => self.fetch(Phase::Shim, &SHIM_TFTP, name),
-            None => self.fetch(Phase::Grub, &SHIM_TFTP, "grubx64.efi".into()),
+            None => self.fetch(Phase::Grub, &SHIM_TFTP, format!("{}grubx64.efi", self.folder)),
         }
     }
 
@@ -138,13 +133,12 @@ impl ShimGrub {
         }
     }
 
-    /// `linux (http,10.77.0.1)/img/linux`
-    fn get(&mut self, phase: Phase, key: &str) -> Step {
-        self.phase = phase;
-        let device = super::value(&self.config, key).and_then(|value| value.strip_prefix("(http,"));
-        match device.and_then(|device| super::url(&format!("http://{}", device.replacen(')', "", 1)))) {
-            Some((server, path)) => Step::Http(&GRUB_HTTP, server, path),
-            None => Step::Fail(Failure::NothingToLoad),
+    fn load_next(&mut self) -> Step {
+        self.phase = Phase::Files;
+        match self.files.pop_front() {
+            Some(Source::Http(server, path)) => Step::Http(&GRUB_HTTP, server, path),
+            Some(Source::Tftp(server, name)) => Step::Tftp(&GRUB_TFTP, server, name),
+            None => Step::Booted,
         }
     }
 }

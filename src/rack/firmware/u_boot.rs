@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use super::{Firmware, by_address, fail, value};
+use super::config::{self, Source};
+use super::{Firmware, fail};
 use crate::rack::dhcp::{Ask, Choice, Profile, Secs};
 use crate::rack::machine::{Failure, Known, Outcome, Step};
 use crate::rack::message::Options;
@@ -47,8 +48,7 @@ enum Phase {
     #[default]
     Address,
     Walk,
-    Kernel,
-    Initrd,
+    Files,
 }
 
 /// From power-on to the kernel
@@ -59,7 +59,7 @@ pub(super) struct UBoot {
     /// The directory of the boot file, with its slash
     folder: String,
     names: VecDeque<String>,
-    config: String,
+    files: VecDeque<String>,
 }
 
 impl Firmware for UBoot {
@@ -69,20 +69,18 @@ impl Firmware for UBoot {
             (Phase::Address, Outcome::Leased(lease)) => {
                 let Some(boot) = lease.boot else { return Step::Fail(Failure::NoBootFile) };
                 self.server = Some(boot.siaddr);
-                self.folder = boot.file.rfind('/').map_or(String::new(), |at| boot.file[..=at].to_owned());
-                let mac = known.identity.mac.to_string().replace(':', "-");
-                self.names = [format!("01-{mac}")].into_iter().chain(by_address(known.address)).collect();
+                config::folder(&boot.file).clone_into(&mut self.folder);
+                self.names = config::names(known).collect();
                 let defaults = ["default-arm-bcm283x-rpi", "default-arm-bcm283x", "default-arm", "default"];
                 self.names.extend(defaults.map(str::to_owned));
                 self.walk()
             }
             (Phase::Walk, Outcome::Missing) => self.walk(),
-            (Phase::Walk, Outcome::Fetched(name)) => {
-                known.files.text(&name).clone_into(&mut self.config);
-                self.get(Phase::Kernel, "KERNEL")
+            (Phase::Walk, Outcome::Fetched(file)) => {
+                self.files = config::pxelinux(&file.text).into();
+                if self.files.is_empty() { Step::Fail(Failure::NothingToLoad) } else { self.load_next() }
             }
-            (Phase::Kernel, Outcome::Fetched(_)) => self.get(Phase::Initrd, "INITRD"),
-            (Phase::Initrd, Outcome::Fetched(_)) => Step::Booted,
+            (Phase::Files, Outcome::Fetched(_)) => self.load_next(),
             (_, outcome) => fail(&outcome),
         }
     }
@@ -101,10 +99,13 @@ impl UBoot {
         }
     }
 
-    fn get(&mut self, phase: Phase, key: &str) -> Step {
-        match value(&self.config, key).map(str::to_owned) {
-            Some(name) => self.fetch(phase, &name),
-            None => Step::Fail(Failure::NothingToLoad),
+    /// `pxe boot` of old has TFTP only
+    fn load_next(&mut self) -> Step {
+        let Some(name) = self.files.pop_front() else { return Step::Booted };
+        match Source::parse(&name) {
+            Some(Source::Tftp(server, name)) => Step::Tftp(&TFTP, server, name),
+            Some(Source::Http(..)) => Step::Fail(Failure::NothingToLoad),
+            None => self.fetch(Phase::Files, &name),
         }
     }
 }

@@ -1,10 +1,14 @@
-//! What all UEFI machines share: EDK2's PXE driver, as in dnsmasq-uefi-proxy.pcap.
+//! A UEFI machine: EDK2's PXE driver, as in dnsmasq-uefi-full.pcap and dnsmasq-uefi-proxy.pcap, and then what it was given to load:
+//! iPXE, or shim and GRUB.
 
 use std::net::Ipv4Addr;
 
-use super::ipxe::uuid;
+use super::config;
+use super::ipxe::{Ipxe, uuid};
+use super::shim_grub::ShimGrub;
+use super::{Firmware, fail};
 use crate::rack::dhcp::{Ask, BootServerProfile, Choice, Lease, Profile, Secs};
-use crate::rack::machine::{Failure, Identity, Step};
+use crate::rack::machine::{Failure, Identity, Known, Outcome, Step};
 use crate::rack::message::{DISCOVER, Options, REQUEST, Reply};
 use crate::rack::tftp::{self, Asked, OnStray};
 
@@ -70,21 +74,55 @@ pub(super) static TFTP: tftp::Profile = tftp::Profile {
     blksize_min: 8,
 };
 
-/// What a machine with a lease does about its boot file: a proxy's offer without 43.6 is a promise of a boot server
-pub(super) fn after_lease(lease: &Lease) -> Result<Reply, Step> {
-    let Some(boot) = &lease.boot else { return Err(Step::Fail(Failure::NoBootFile)) };
-    if boot.is_pxe && !boot.uses_file() {
-        let server = if boot.siaddr.is_unspecified() { boot.server } else { boot.siaddr };
-        return Err(Step::BootServer(&BOOT_SERVER, server, boot.first_item()));
-    }
-    Ok(boot.clone())
+/// From power-on to what it was given, and on
+#[derive(Default)]
+pub(super) struct Uefi {
+    server: Option<Ipv4Addr>,
+    loaded: Option<Box<dyn Firmware>>,
 }
 
-/// Loads the boot file that a reply names
-pub(super) fn load(boot: &Reply) -> (Ipv4Addr, Step) {
-    let server = if boot.siaddr.is_unspecified() { boot.server } else { boot.siaddr };
-    if boot.file.is_empty() {
-        return (server, Step::Fail(Failure::NoBootFile));
+impl Firmware for Uefi {
+    fn next(&mut self, known: &mut Known, outcome: Outcome) -> Step {
+        if let Some(loaded) = &mut self.loaded {
+            return loaded.next(known, outcome);
+        }
+        match (outcome, self.server) {
+            (Outcome::Power, _) => Step::Dhcp(&DHCP),
+            (Outcome::Leased(lease), _) => self.after_lease(&lease),
+            (Outcome::BootServer(boot), _) => self.load(&boot),
+            (Outcome::Fetched(file), Some(server)) => {
+                let loaded: Box<dyn Firmware> = if config::is_ipxe(&file.name) {
+                    Box::new(Ipxe::in_card())
+                } else {
+                    Box::new(ShimGrub::new(server, &file.name))
+                };
+                self.loaded.insert(loaded).next(known, Outcome::Power)
+            }
+            (outcome, _) => fail(&outcome),
+        }
     }
-    (server, Step::Tftp(&TFTP, server, boot.file.clone()))
+}
+
+impl Uefi {
+    /// A proxy's offer without 43.6 is a promise of a boot server
+    fn after_lease(&mut self, lease: &Lease) -> Step {
+        let Some(boot) = &lease.boot else { return Step::Fail(Failure::NoBootFile) };
+        if boot.is_pxe && !boot.uses_file() {
+            return Step::BootServer(&BOOT_SERVER, server_of(boot), boot.first_item());
+        }
+        self.load(boot)
+    }
+
+    fn load(&mut self, boot: &Reply) -> Step {
+        if boot.file.is_empty() {
+            return Step::Fail(Failure::NoBootFile);
+        }
+        let server = server_of(boot);
+        self.server = Some(server);
+        Step::Tftp(&TFTP, server, boot.file.clone())
+    }
+}
+
+fn server_of(boot: &Reply) -> Ipv4Addr {
+    if boot.siaddr.is_unspecified() { boot.server } else { boot.siaddr }
 }

@@ -2,9 +2,10 @@
 //!
 //! After EDK2's HttpBootDxe: there is no capture of one yet.
 
+use super::config::url;
 use super::ipxe::uuid;
 use super::uefi::DISCOVER_MS;
-use super::{Firmware, fail, url};
+use super::{Firmware, fail};
 use crate::rack::dhcp::{Ask, Choice, Profile, Secs};
 use crate::rack::http;
 use crate::rack::machine::{Failure, Known, Outcome, Step};

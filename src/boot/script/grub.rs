@@ -1,0 +1,99 @@
+//! GRUB's configuration (its manual, and rhboot's and Debian's patches)
+//!
+//! Kernel and initrd come by HTTP where this GRUB has it, else by TFTP: a signed GRUB has what was built in, and under Secure Boot
+//! loads nothing else. What boots a kernel through shim is `linuxefi` in the GRUBs that have it as a module of its own; in the
+//! others `linux` does so.
+
+use std::fmt::Write as _;
+
+use super::arguments::{Facts, rendered};
+use super::{Boot, Server, What};
+
+/// Seconds until an image that could not be fetched is tried again
+const RETRY_S: u32 = 10;
+
+/// The configuration of all GRUBs: each asks again by its MAC address. Debian's and Ubuntu's do not do so by themselves.
+pub(super) fn ask(server: Server) -> String {
+    let from = tftp(server);
+    format!(
+        "configfile {from}/images/{}/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n",
+        server.address
+    )
+}
+
+pub(super) fn write(what: What<'_>, facts: &Facts) -> String {
+    let server = facts.server;
+    let mut text = format!("set from={}\n", tftp(server));
+    // GRUB names no other port in its requests, and older ones take none.
+    if server.http_port == 80 {
+        let _ = writeln!(text, "if insmod http; then set from=(http,{}); fi", server.address);
+    }
+    text.push_str("if [ \"$grub_platform\" = efi ]; then if insmod linuxefi; then set efi=efi; fi; fi\n");
+    match what {
+        What::One(boot) => {
+            let _ = writeln!(text, "echo \"Booting {} from {}\"", boot.entry.name, server);
+            let retry = format!("do echo \"Trying again in {RETRY_S} seconds\"; sleep {RETRY_S}; done");
+            write_boot(&mut text, boot, facts, |command| format!("until {command}; {retry}\n"));
+            text.push_str("boot\n");
+        }
+        What::Menu(entries, menu) => {
+            let default = What::default_of(entries, menu).unwrap_or("local");
+            let _ = writeln!(text, "set default={default}");
+            if menu.timeout_s > 0 {
+                let _ = writeln!(text, "set timeout={}", menu.timeout_s);
+            }
+            for entry in entries {
+                let _ = writeln!(text, "menuentry \"{}\" --id {} {{", entry.title(), entry.name);
+                write_boot(&mut text, Boot { entry, args: None }, facts, |command| format!("  {command}\n"));
+                text.push_str("}\n");
+            }
+            text.push_str("menuentry \"Boot from the local disk\" --id local {\n  exit\n}\n");
+        }
+    }
+    text
+}
+
+fn write_boot(text: &mut String, boot: Boot<'_>, facts: &Facts, line: impl Fn(&str) -> String) {
+    let name = &boot.entry.name;
+    let bootable = &boot.entry.bootable;
+    let args = rendered(&boot.arguments(facts), quoted, variable);
+    text.push_str(&line(&format!("linux$efi $from/images/{name}/{}{args}", bootable.kernel)));
+    if !bootable.initrds.is_empty() {
+        let initrds: String =
+            bootable.initrds.iter().map(|path| format!(" $from/images/{name}/{path}")).collect();
+        text.push_str(&line(&format!("initrd$efi{initrds}")));
+    }
+}
+
+fn tftp(server: Server) -> String {
+    match server.tftp_port {
+        69 => format!("(tftp,{})", server.address),
+        port => format!("(tftp,{}:{port})", server.address),
+    }
+}
+
+/// What GRUB knows of the machine by itself
+fn variable(word: &str) -> Option<&'static str> {
+    match word {
+        "mac" => Some("$net_default_mac"),
+        "ip" => Some("$net_default_ip"),
+        _ => None,
+    }
+}
+
+/// Text in double quotes, where a variable may stand beside it
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"=,._:/@%+-".contains(&byte);
+    if text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        if matches!(c, '"' | '\\' | '$') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,195 @@
+//! Loaders' configurations, written from one description: the images, who boots which, and a menu for everybody else.
+//!
+//! Pure: from a path that a loader asked for to the text that is there ([`Catalogue::text`]). Nothing is kept for a machine:
+//! a text is written when it is asked for, and gone when it was read. pxelinux, GRUB and iPXE each have a syntax of their own
+//! and get the same.
+
+mod arguments;
+mod grub;
+mod ipxe;
+mod name;
+mod pxelinux;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::distribution::Bootable;
+use super::plan::{BootFile, Chosen, ImageMenu, MenuDefault, Name, Piece, Plan};
+
+use arguments::{Facts, Pieces};
+pub use arguments::{check_args, machine_words};
+use name::{For, Loader};
+
+/// An image that boots
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name, which needs no escape anywhere
+    pub name: String,
+    /// What menus call it
+    pub title: Option<String>,
+    /// What it boots
+    pub bootable: Bootable,
+}
+
+impl Entry {
+    fn title(&self) -> String {
+        self.title.clone().unwrap_or_else(|| format!("{} ({})", self.name, self.bootable.system))
+    }
+}
+
+/// Where clients find this server
+#[derive(Clone, Copy, Debug)]
+pub struct Server {
+    /// Its address on their network
+    pub address: Ipv4Addr,
+    /// Its HTTP port
+    pub http_port: u16,
+    /// Its TFTP port
+    pub tftp_port: u16,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.address)?;
+        if self.http_port == 80 { Ok(()) } else { write!(f, ":{}", self.http_port) }
+    }
+}
+
+/// One image as somebody boots it
+#[derive(Clone, Copy, Debug)]
+struct Boot<'c> {
+    entry: &'c Entry,
+    /// Arguments beside the image's own
+    args: Option<&'c str>,
+}
+
+impl Boot<'_> {
+    /// The kernel's arguments, as far as they are known or the loader fills them in
+    fn arguments(&self, facts: &Facts) -> Vec<Pieces> {
+        arguments::filled(&self.entry.bootable.args, self.args, &self.entry.name, facts)
+    }
+}
+
+/// What a text boots
+#[derive(Clone, Copy, Debug)]
+enum What<'c> {
+    /// This, without a question
+    One(Boot<'c>),
+    /// What is chosen of all images
+    Menu(&'c [Entry], &'c ImageMenu),
+}
+
+impl What<'_> {
+    /// The name of what a menu takes by itself; `None`: the local disk
+    fn default_of<'c>(entries: &'c [Entry], menu: &'c ImageMenu) -> Option<&'c str> {
+        match &menu.default {
+            MenuDefault::Local => None,
+            MenuDefault::Image(name) if entries.iter().any(|entry| entry.name == *name) => Some(name),
+            MenuDefault::First | MenuDefault::Image(_) => entries.first().map(|entry| entry.name.as_str()),
+        }
+    }
+}
+
+/// Which files lie beside a loader
+pub trait Beside {
+    /// Whether a file of that name is served
+    fn has(&self, path: &str) -> bool;
+}
+
+impl<F: Fn(&str) -> bool> Beside for F {
+    fn has(&self, path: &str) -> bool {
+        self(path)
+    }
+}
+
+/// The texts that loaders find, from the plan and the images that boot
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    plan: Arc<Plan>,
+    entries: Arc<[Entry]>,
+}
+
+impl Catalogue {
+    /// The texts of these images, as the plan gives them to machines
+    pub fn new(plan: Arc<Plan>, entries: Vec<Entry>) -> Self {
+        Self { plan, entries: entries.into() }
+    }
+
+    /// The same images by another plan
+    #[must_use]
+    pub fn with_plan(&self, plan: Arc<Plan>) -> Self {
+        Self { plan, entries: Arc::clone(&self.entries) }
+    }
+
+    /// The text at a plain path, for the client at `peer`; `None`: nothing is generated there. `beside` knows the files that
+    /// lie beside a loader.
+    pub fn text(&self, path: &[u8], peer: Option<Ipv4Addr>, beside: &dyn Beside) -> Option<String> {
+        let wanted = name::parse(path).filter(|_| !self.entries.is_empty())?;
+        let name = match (wanted.whom, wanted.loader, peer) {
+            (For::Stem(_), ..) => Name::Anybody,
+            // DHCP told iPXE which script is its own; who comes to the menu all the same has none, or a reserved address.
+            (For::Anybody(Name::Anybody), Loader::Ipxe, Some(peer)) => Name::Address(peer),
+            (For::Assigned(name) | For::Anybody(name), ..) => name,
+        };
+        let choice = self.plan.choice(name, wanted.arch, peer)?;
+        let chosen = match wanted.whom {
+            For::Stem(stem) => Some(self.of_stem(stem)?),
+            _ => choice.image.map(|Chosen { assigned, .. }| (&*assigned.image, assigned.args.as_deref())),
+        };
+        let what = match (chosen, wanted.whom, &*self.entries) {
+            (Some((image, args)), ..) => What::One(Boot { entry: self.entry(image)?, args }),
+            (None, For::Assigned(_), _) => return None,
+            (None, _, [entry]) if !self.plan.image_menu().always => What::One(Boot { entry, args: None }),
+            (None, _, entries) => What::Menu(entries, self.plan.image_menu()),
+        };
+        let address = wanted.server.unwrap_or(choice.network.address);
+        let server = Server { address, http_port: self.plan.http_port(), tftp_port: self.plan.tftp_port() };
+        let shared = matches!(wanted.whom, For::Stem(_));
+        let facts = if shared { Facts::of_server(server) } else { Facts::of(&choice, server) };
+        Some(match wanted.loader {
+            Loader::Ipxe => {
+                let asks_serial = wanted.whom == For::Anybody(Name::Anybody) && self.knows_serials();
+                ipxe::write(what, &facts, asks_serial)
+            }
+            Loader::Pxelinux => {
+                // What lies in an image's own folder is lpxelinux, which takes URLs.
+                let http = shared || choice.boot.is_some_and(is_lpxelinux);
+                pxelinux::write(what, &facts, http, pxelinux::MenuModule::found(wanted.folder, beside))
+            }
+            Loader::Grub => grub::write(what, &facts),
+            Loader::GrubAsk => grub::ask(server),
+        })
+    }
+
+    /// The loader that boots one image lies in that image's own folder: its name there, where the path means one
+    pub fn loader_at<'p>(&self, path: &'p [u8]) -> Option<&'p str> {
+        let (stem, file) = name::loader_of_stem(std::str::from_utf8(path).ok()?)?;
+        self.of_stem(stem).map(|_| file)
+    }
+
+    fn knows_serials(&self) -> bool {
+        self.plan.machines().iter().any(|machine| machine.serial.is_some())
+    }
+
+    fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// An image, and the arguments that a part of a path stands for
+    fn of_stem<'c>(&'c self, stem: &'c str) -> Option<(&'c str, Option<&'c str>)> {
+        if let Some(entry) = self.entry(stem) {
+            return Some((&entry.name, None));
+        }
+        let (assigned, _) = self.plan.assigned().find(|(assigned, _)| assigned.stem() == stem)?;
+        Some((&assigned.image, assigned.args.as_deref()))
+    }
+}
+
+/// Whether a boot file is lpxelinux, which takes URLs
+fn is_lpxelinux(boot: &BootFile) -> bool {
+    let Some(Piece::Literal(text)) = boot.pieces.last() else { return false };
+    text.to_ascii_lowercase().ends_with("lpxelinux.0")
+}

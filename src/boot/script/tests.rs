@@ -1,0 +1,358 @@
+//! The texts, whole: what a loader reads is what is written here.
+
+use super::super::client::Uuid;
+use super::super::plan::{
+    Assigned, BootFile, Boots, Cidr, KnownBy, Machine, Match, Mode, Network, Reason, Rule, Subnet,
+};
+use super::*;
+use crate::time::Duration;
+use crate::wire::ethernet::MacAddr;
+
+const NODE: &str = "88-99-aa-bb-cc-dd";
+
+fn image(name: &str, kernel: &str, initrds: &[&str], args: &str) -> Entry {
+    let bootable = Bootable {
+        system: "Ubuntu",
+        kernel: kernel.to_owned(),
+        initrds: initrds.iter().map(|path| (*path).to_owned()).collect(),
+        args: args.to_owned(),
+        caveat: None,
+    };
+    Entry { name: name.to_owned(), title: None, bootable }
+}
+
+fn centos() -> Entry {
+    let args = "inst.repo={url} ip=dhcp ks.device={mac}";
+    let bootable = Bootable {
+        system: "Fedora or RHEL family",
+        ..image("", "images/pxeboot/vmlinuz", &["images/pxeboot/initrd.img"], args).bootable
+    };
+    Entry { name: "centos7".to_owned(), title: Some("CentOS 7".to_owned()), bootable }
+}
+
+fn jammy() -> Entry {
+    image("jammy", "casper/vmlinuz", &["a.img", "casper/initrd"], "url={iso} id={uuid} -- \"q $x\"")
+}
+
+fn subnet(address: [u8; 4], attached: bool) -> Subnet {
+    Subnet {
+        cidr: Cidr::new(address.into(), 24),
+        attached,
+        pools: Vec::new(),
+        lease: Duration::from_secs(60),
+        options: Vec::new(),
+    }
+}
+
+fn machine(mac: Option<MacAddr>, args: Option<&str>) -> Machine {
+    let image = Assigned::for_machine("centos7".to_owned(), args.map(str::to_owned), KnownBy::Mac);
+    Machine {
+        mac,
+        uuid: None,
+        address: None,
+        hostname: Some("node-01".to_owned()),
+        mode: None,
+        boot: None,
+        serial: None,
+        image: Some(image),
+        line: 26,
+    }
+}
+
+/// A plan for machines, where BIOS gets `loader`, and machines behind a relay get jammy
+fn plan(loader: &str, machines: Vec<Machine>) -> Plan {
+    let network = Network {
+        interface: "eth0".to_owned(),
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        address: Ipv4Addr::new(192, 168, 99, 1),
+        mode: Mode::Full,
+        authoritative: true,
+        probe: true,
+        subnets: vec![subnet([192, 168, 99, 0], true), subnet([10, 44, 0, 0], false)],
+    };
+    let rule = |number, matches, boots, image| Rule {
+        matches,
+        boots,
+        image,
+        mode: None,
+        reason: Reason::Rule { number, line: number },
+    };
+    let relayed = Match::Subnet(vec![Cidr::new(Ipv4Addr::new(10, 44, 0, 0), 24)]);
+    let jammy = Assigned::for_rule("jammy".to_owned(), Some("quiet".to_owned()));
+    let rules = vec![
+        rule(1, vec![relayed], Boots::Unsaid, Some(jammy)),
+        rule(2, Vec::new(), Boots::File(BootFile::parse(loader).unwrap()), None),
+    ];
+    Plan::new(vec![network], rules, Vec::new(), machines)
+}
+
+fn catalogue(plan: Plan, entries: &[Entry]) -> Catalogue {
+    Catalogue::new(Arc::new(plan), entries.to_vec())
+}
+
+fn both(machines: Vec<Machine>) -> Catalogue {
+    catalogue(plan("lpxelinux.0", machines), &[centos(), jammy()])
+}
+
+/// The text for somebody on the link, without any menu module
+fn text(catalogue: &Catalogue, path: &str) -> Option<String> {
+    catalogue.text(path.as_bytes(), Some(Ipv4Addr::new(192, 168, 99, 60)), &|_: &str| false)
+}
+
+fn named() -> Machine {
+    machine(Some(NODE.parse().unwrap()), Some("inst.ks=http://{server}/{host}.ks ip={ip}"))
+}
+
+#[test]
+fn pxelinux_boots_a_machines_image_without_a_question() {
+    let expected = "\
+DEFAULT centos7
+PROMPT 0
+
+LABEL centos7
+  LINUX http://192.168.99.1/images/centos7/images/pxeboot/vmlinuz
+  INITRD http://192.168.99.1/images/centos7/images/pxeboot/initrd.img
+  APPEND inst.repo=http://192.168.99.1/images/centos7 ks.device=88:99:aa:bb:cc:dd inst.ks=http://192.168.99.1/node-01.ks \
+ip=192.168.99.60
+
+";
+    let lpxelinux = both(vec![named()]);
+    assert_eq!(text(&lpxelinux, &format!("pxelinux.cfg/01-{NODE}")).unwrap(), expected);
+    let plain = catalogue(plan("bios/pxelinux.0", vec![named()]), &[centos(), jammy()]);
+    let by_tftp =
+        expected.replace(" http://192.168.99.1/images/centos7/images/", " ::images/centos7/images/");
+    assert_eq!(text(&plain, &format!("bios/pxelinux.cfg/01-{NODE}")).unwrap(), by_tftp);
+}
+
+#[test]
+fn only_who_has_an_image_finds_something_by_name() {
+    let uuid = "4c4c4544-0051-3510-8052-b4c04f564231";
+    let by_uuid = Machine { mac: None, uuid: Some(crate::config::uuid(uuid).unwrap()), ..named() };
+    let reserved = Machine { address: Some(Ipv4Addr::new(192, 168, 99, 61)), ..named() };
+    let catalogue = both(vec![by_uuid, reserved]);
+    for (path, found) in [
+        (format!("pxelinux.cfg/{uuid}"), true),
+        ("pxelinux.cfg/4c4c4544-0051-3510-8052-b4c04f564232".to_owned(), false),
+        (format!("pxelinux.cfg/01-{NODE}"), true),
+        ("pxelinux.cfg/01-88-99-aa-bb-cc-de".to_owned(), false),
+        ("pxelinux.cfg/C0A8633D".to_owned(), true),
+        ("pxelinux.cfg/C0A8633E".to_owned(), false),
+        ("pxelinux.cfg/C0A863".to_owned(), false),
+        ("pxelinux.cfg/default".to_owned(), true),
+        (format!("EFI/centos/grub.cfg-01-{NODE}"), true),
+        ("EFI/centos/grub.cfg-01-88-99-aa-bb-cc-de".to_owned(), false),
+        ("grub/grub.cfg".to_owned(), true),
+        (format!("images/192.168.99.1/by-mac/{NODE}.ipxe"), true),
+        (format!("images/192.168.99.1/by-uuid/{uuid}.ipxe"), true),
+        ("images/192.168.99.1/by-serial/7.ipxe".to_owned(), false),
+        ("images/192.168.99.1/nothing.ipxe".to_owned(), false),
+    ] {
+        assert_eq!(text(&catalogue, &path).is_some(), found, "{path}");
+    }
+}
+
+#[test]
+fn who_is_in_a_subnet_gets_its_image() {
+    let catalogue = both(Vec::new());
+    let relayed = Some(Ipv4Addr::new(10, 44, 0, 9));
+    for path in ["pxelinux.cfg/default", "pxelinux.cfg/01-02-00-00-00-00-01"] {
+        let text = catalogue.text(path.as_bytes(), relayed, &|_: &str| true).unwrap();
+        assert!(text.starts_with("DEFAULT jammy\n"), "{path}: {text}");
+        assert!(text.contains(
+            "  INITRD http://192.168.99.1/images/jammy/a.img,http://192.168.99.1/images/jammy/casper/initrd\n"
+        ));
+        assert!(text.ends_with(" quiet\n\n"), "{text}");
+    }
+    let by_uuid = b"pxelinux.cfg/4c4c4544-0051-3510-8052-b4c04f564231";
+    assert_eq!(catalogue.text(by_uuid, relayed, &|_: &str| true), None, "its MAC address may say otherwise");
+}
+
+#[test]
+fn a_rule_about_a_uuid_is_certain_only_before_those_about_mac_addresses() {
+    let uuid = Uuid(*b"0123456789abcdef");
+    let image = || Some(Assigned::for_rule("jammy".to_owned(), None));
+    let rule = |number, one| Rule {
+        matches: vec![one],
+        boots: Boots::Unsaid,
+        image: image(),
+        mode: None,
+        reason: Reason::Rule { number, line: number },
+    };
+    let with = |first, second| {
+        let networks = plan("a", Vec::new()).networks().to_vec();
+        let plan = Plan::new(networks, vec![rule(1, first), rule(2, second)], Vec::new(), Vec::new());
+        catalogue(plan, &[centos(), jammy()])
+    };
+    let path = format!("pxelinux.cfg/{uuid}");
+    let (by_uuid, by_mac) = (Match::Uuid(vec![uuid]), Match::Mac(vec!["88:99".to_owned()]));
+    assert!(text(&with(by_uuid.clone(), by_mac.clone()), &path).is_some());
+    assert_eq!(text(&with(by_mac, by_uuid), &path), None);
+}
+
+#[test]
+fn pxelinux_shows_a_menu_with_what_it_has() {
+    let menu = ImageMenu {
+        title: "Rack 7".to_owned(),
+        timeout_s: 5,
+        default: MenuDefault::Image("jammy".to_owned()),
+        always: true,
+    };
+    let catalogue = catalogue(plan("lpxelinux.0", Vec::new()).with_image_menu(menu), &[centos(), jammy()]);
+    let shown = |files: &[&str]| {
+        let beside = |path: &str| files.contains(&path);
+        catalogue.text(b"pxelinux.cfg/default", None, &beside).unwrap()
+    };
+    let labels = "\
+LABEL centos7
+  MENU LABEL CentOS 7
+  LINUX http://192.168.99.1/images/centos7/images/pxeboot/vmlinuz
+  INITRD http://192.168.99.1/images/centos7/images/pxeboot/initrd.img
+  APPEND inst.repo=http://192.168.99.1/images/centos7 ip=dhcp
+
+LABEL jammy
+  MENU LABEL jammy (Ubuntu)
+  MENU DEFAULT
+  LINUX http://192.168.99.1/images/jammy/casper/vmlinuz
+  INITRD http://192.168.99.1/images/jammy/a.img,http://192.168.99.1/images/jammy/casper/initrd
+  APPEND url=http://192.168.99.1/images/jammy.iso -- \"q $x\"
+
+LABEL local
+  MENU LABEL Boot from the local disk
+  LOCALBOOT 0
+";
+    let rest = format!("TIMEOUT 50\nDEFAULT jammy\n\n{labels}");
+    let vesa = ["vesamenu.c32", "libcom32.c32", "libutil.c32", "menu.c32"];
+    assert_eq!(shown(&vesa), format!("UI vesamenu.c32\nPROMPT 0\nMENU TITLE Rack 7\n{rest}"));
+    assert_eq!(shown(&vesa[2..]), format!("UI menu.c32\nPROMPT 0\nMENU TITLE Rack 7\n{rest}"));
+    let said = "PROMPT 1\nSAY Rack 7\nSAY   centos7: CentOS 7\nSAY   jammy: jammy (Ubuntu)\nSAY   local: boot from the local disk\n";
+    assert_eq!(shown(&vesa[..1]), format!("{said}{rest}"), "a module without its libraries does not start");
+}
+
+#[test]
+fn grub_asks_who_it_is_and_boots_that_image() {
+    let catalogue = both(vec![named()]);
+    let ask = "configfile (tftp,192.168.99.1)/images/192.168.99.1/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n";
+    assert_eq!(text(&catalogue, "debian-installer/amd64/grub/grub.cfg").unwrap(), ask);
+    let expected = "\
+set from=(tftp,192.168.99.1)
+if insmod http; then set from=(http,192.168.99.1); fi
+if [ \"$grub_platform\" = efi ]; then if insmod linuxefi; then set efi=efi; fi; fi
+echo \"Booting centos7 from http://192.168.99.1\"
+until linux$efi $from/images/centos7/images/pxeboot/vmlinuz inst.repo=http://192.168.99.1/images/centos7 \
+ks.device=88:99:aa:bb:cc:dd inst.ks=http://192.168.99.1/node-01.ks ip=192.168.99.60; do echo \"Trying again in 10 seconds\"; \
+sleep 10; done
+until initrd$efi $from/images/centos7/images/pxeboot/initrd.img; do echo \"Trying again in 10 seconds\"; sleep 10; done
+boot
+";
+    let asked = "images/192.168.99.1/by-mac/88:99:aa:bb:cc:dd/grub-x86_64-efi.cfg";
+    assert_eq!(text(&catalogue, asked).unwrap(), expected);
+    assert_eq!(text(&catalogue, &format!("EFI/centos/grub.cfg-01-{NODE}")).unwrap(), expected);
+}
+
+#[test]
+fn grub_shows_a_menu_to_everybody_else() {
+    let catalogue = catalogue(plan("a", Vec::new()).with_ports(8080, 6969), &[centos(), jammy()]);
+    let expected = "\
+set from=(tftp,192.168.99.1:6969)
+if [ \"$grub_platform\" = efi ]; then if insmod linuxefi; then set efi=efi; fi; fi
+set default=centos7
+set timeout=30
+menuentry \"CentOS 7\" --id centos7 {
+  linux$efi $from/images/centos7/images/pxeboot/vmlinuz inst.repo=http://192.168.99.1:8080/images/centos7 ip=dhcp \
+ks.device=02:00:00:00:00:07
+  initrd$efi $from/images/centos7/images/pxeboot/initrd.img
+}
+menuentry \"jammy (Ubuntu)\" --id jammy {
+  linux$efi $from/images/jammy/casper/vmlinuz url=http://192.168.99.1:8080/images/jammy.iso -- \"\\\"q\" \"\\$x\\\"\"
+  initrd$efi $from/images/jammy/a.img $from/images/jammy/casper/initrd
+}
+menuentry \"Boot from the local disk\" --id local {
+  exit
+}
+";
+    let path = "images/192.168.99.1/by-mac/02:00:00:00:00:07/grub-x86_64-efi.cfg";
+    assert_eq!(text(&catalogue, path).unwrap(), expected);
+    let nobody = text(&catalogue, "images/192.168.99.1/by-mac/grub-x86_64-efi.cfg").unwrap();
+    assert!(nobody.contains("ks.device=$net_default_mac\n"), "{nobody}");
+}
+
+#[test]
+fn ipxe_boots_one_image_without_a_question() {
+    let jammy =
+        image("jammy", "casper/vmlinuz", &["casper/initrd"], "url={iso} repo={url} host={host} {mac}");
+    let catalogue = catalogue(plan("a", Vec::new()).with_ports(8080, 69), &[jammy]);
+    let expected = "\
+#!ipxe
+:start
+echo Booting jammy from http://10.0.0.1:8080
+kernel http://10.0.0.1:8080/images/jammy/casper/vmlinuz initrd=initrd url=http://10.0.0.1:8080/images/jammy.iso \
+repo=http://10.0.0.1:8080/images/jammy host=${hostname} ${net0/mac} || goto failed-jammy
+initrd --name initrd http://10.0.0.1:8080/images/jammy/casper/initrd || goto failed-jammy
+boot || goto failed-jammy
+:failed-jammy
+echo jammy did not start; trying again in 10 seconds
+sleep 10
+goto start
+";
+    for path in ["images/10.0.0.1.ipxe", "images/10.0.0.1/jammy.ipxe"] {
+        assert_eq!(text(&catalogue, path).unwrap(), expected, "{path}");
+    }
+}
+
+#[test]
+fn ipxe_shows_a_menu_and_asks_for_serial_numbers_where_some_are_listed() {
+    let script = text(&both(Vec::new()), "images/10.0.0.1.ipxe").unwrap();
+    let begin = "\
+#!ipxe
+:start
+menu Install or boot
+item image-centos7 CentOS 7
+item image-jammy jammy (Ubuntu)
+item local Boot from the local disk
+choose --timeout 30000 --default image-centos7 target || goto local
+goto ${target}
+:local
+exit 1
+
+:image-centos7
+echo Booting centos7 from http://10.0.0.1
+";
+    assert!(script.starts_with(begin), "{script}");
+    let by_serial = Machine { mac: None, serial: Some("CZ 7/1".to_owned()), ..named() };
+    let catalogue = both(vec![by_serial]);
+    let script = text(&catalogue, "images/10.0.0.1.ipxe").unwrap();
+    let chain = "#!ipxe\nchain http://10.0.0.1/images/10.0.0.1/by-serial/${serial:uristring}.ipxe || ";
+    assert!(script.starts_with(chain), "{script}");
+    let script = text(&catalogue, "images/10.0.0.1/by-serial/CZ 7/1.ipxe");
+    assert_eq!(script, None, "a slash ends a name");
+}
+
+#[test]
+fn a_rules_script_is_known_by_its_image_and_arguments() {
+    let catalogue = both(vec![named()]);
+    let (assigned, _) = catalogue.plan.assigned().nth(1).unwrap();
+    let path = format!("images/10.0.0.1/{}.ipxe", assigned.stem());
+    let script = text(&catalogue, &path).unwrap();
+    assert!(script.contains(" id=${uuid} -- \"q $x\" quiet || goto failed-jammy\n"), "{script}");
+    let path = format!("images/10.0.0.1/{}/pxelinux.cfg/default", assigned.stem());
+    assert!(text(&catalogue, &path).unwrap().contains(" quiet\n"));
+    assert_eq!(catalogue.loader_at(b"images/10.0.0.1/jammy/lpxelinux.0"), Some("lpxelinux.0"));
+    assert_eq!(catalogue.loader_at(b"images/10.0.0.1/other/lpxelinux.0"), None);
+}
+
+#[test]
+fn words_that_nobody_fills_in_are_told() {
+    assert_eq!(check_args("inst.ks={url}/ks.cfg ip=dhcp host={host}"), Ok(()));
+    assert!(check_args("a={hots}").unwrap_err().starts_with("unknown word {hots}: "));
+    assert!(check_args("a={url").is_err());
+    assert!(check_args("a\nb").is_err());
+    assert!(check_args("a || reboot").is_err());
+}
+
+#[test]
+fn nothing_is_generated_where_no_image_boots() {
+    let catalogue = catalogue(plan("a", vec![named()]), &[]);
+    for path in ["pxelinux.cfg/default", "grub/grub.cfg", "images/10.0.0.1.ipxe"] {
+        assert_eq!(text(&catalogue, path), None, "{path}");
+    }
+}
