@@ -25,6 +25,8 @@ pub enum Command {
     Explain(Explain),
     /// Print a dnsmasq configuration as one of reveille's, and say what it cannot carry over
     Import(Import),
+    /// Cut a capture to its boots, without the files' contents, and give its machines other names
+    Trim(Trim),
     /// Feed a capture to the server, and compare what it answers with what was answered
     Replay(Replay),
     /// Boot a rack of simulated machines from this server's own code, in virtual time: no network and no root needed
@@ -111,6 +113,18 @@ pub struct Replay {
     pub log: Option<String>,
 }
 
+/// `trim`
+#[derive(Debug, Args)]
+pub struct Trim {
+    /// The capture: pcap or pcapng
+    pub file: PathBuf,
+    /// Where the result goes, as pcapng
+    pub out: PathBuf,
+    /// Leave addresses, host names, UUIDs and serial numbers as they are
+    #[arg(long)]
+    pub keep_names: bool,
+}
+
 /// `rack`
 #[derive(Debug, Args)]
 pub struct Rack {
@@ -135,6 +149,9 @@ pub struct Rack {
     /// What the server may take of its port, as the configuration's `rate`: who began first is served first
     #[arg(long, value_name = "RATE")]
     pub rate: Option<String>,
+    /// Size of the kernel that they load, as 8M; the initrd is twice as large [256K]
+    #[arg(long, value_name = "SIZE")]
+    pub kernel: Option<String>,
     /// Switch ports forward nothing for the first 30 s, as with spanning tree
     #[arg(long)]
     pub spanning_tree: bool,
@@ -232,7 +249,8 @@ mod tests {
             "reveille explain --mac 88:99:aa:bb:cc:dd --uuid 4c4c4544-0051-3510-8052-b4c04f564231 --arch x64-uefi --ip 10.0.0.1",
             "reveille import dnsmasq.conf --leases dnsmasq.leases --state-dir /var/lib/reveille",
             "reveille replay boot.pcap --config r.toml",
-            "reveille rack --machines 42 --firmware mix --seed 7 --loss 2% --power-on ramp:60s --uplink 1G --rate 1G --rogue --json",
+            "reveille trim a.pcap b.pcapng --keep-names",
+            "reveille rack --machines 42 --firmware mix --seed 7 --loss 2% --power-on ramp:60s --uplink 1G --rate 1G --kernel 8M --rogue --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

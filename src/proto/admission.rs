@@ -276,3 +276,125 @@ impl What {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::image::ImageId;
+    use crate::boot::plan::{Cidr, Rate};
+    use crate::limits::ADMITTED_AHEAD;
+    use crate::proto::outbox::Port;
+
+    const START: Instant = Instant::from_secs(1_000);
+
+    /// A wire of 100 Mbit/s: 12,500 bytes a millisecond
+    fn admission() -> Admission {
+        let whom = vec![Cidr::new([10, 0, 0, 0].into(), 8)];
+        let rate = Rate { of: "eth0".into(), whom, bits_per_s: 100_000_000, within: None };
+        Admission::new(Arc::new(Wires::new(&[rate]).expect("a bound")))
+    }
+
+    fn client(n: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, n)
+    }
+
+    fn route(n: u8) -> Route {
+        let to = SocketAddrV4::new(client(n), 2_000);
+        Route { port: Port::Transfer, network: 0, source: [10, 0, 0, 254].into(), to, mac: None }
+    }
+
+    fn window(blocks: u16) -> Window {
+        let len = u32::from(blocks) * 1468;
+        Window { image: ImageId(1), offset: 0, len, blksize: 1468, first_block: 1, blocks }
+    }
+
+    /// All that is admitted until then, and when
+    fn admitted(admission: &mut Admission, until: Instant) -> Vec<(Instant, Admitted)> {
+        let mut all = Vec::new();
+        while let Some(now) = admission.next_deadline().filter(|now| *now <= until) {
+            let mut any = false;
+            while let Some(one) = admission.poll(now) {
+                all.push((now, one));
+                any = true;
+            }
+            assert!(any || admission.next_deadline() != Some(now), "a deadline for nothing, for ever");
+        }
+        all
+    }
+
+    /// The wire is full for so long
+    fn fill(admission: &mut Admission, ms: u64) {
+        admission.on_sent(START, client(200), ms * 12_500 * 94 / 100 + ADMITTED_AHEAD.as_millis() * 12_500);
+    }
+
+    #[test]
+    fn who_began_first_goes_first_whatever_it_sends() {
+        let mut admission = admission();
+        assert!(admission.admits_window(START, route(1), window(1)), "there is room");
+        assert!(admission.admits_window(START, route(2), window(1)));
+        fill(&mut admission, 20);
+        assert!(!admission.admits_window(START, route(2), window(4)));
+        assert_eq!(admission.admits_bytes(START, client(3), 33, 1 << 20), 0);
+        assert_eq!(admission.admits_bytes(START, client(1), 11, 1 << 20), 0);
+        assert!(
+            admission.admits_window(
+                START,
+                Route { to: "11.0.0.1:9".parse().unwrap(), ..route(1) },
+                window(9)
+            ),
+            "not by this wire"
+        );
+        let order = admitted(&mut admission, START + Duration::from_secs(1));
+        let what: Vec<_> = order.iter().map(|(_, what)| *what).collect();
+        assert_eq!(
+            what,
+            [
+                Admitted::Bytes { connection: 11, bytes: ADMITTED_BYTES },
+                Admitted::Window { route: route(2), window: window(4), is_all: true },
+                Admitted::Bytes { connection: 33, bytes: ADMITTED_BYTES },
+            ]
+        );
+        assert!(
+            order[0].0 > START + Duration::from_millis(15),
+            "not before the wire is nearly free: {:?}",
+            order[0].0
+        );
+        assert!(order[2].0 > order[0].0 + Duration::from_millis(5), "one after another");
+        assert_eq!(admission.next_deadline().filter(|at| *at < START + Duration::from_secs(2)), None);
+    }
+
+    #[test]
+    fn who_waits_is_sent_a_little_before_its_firmware_gives_up() {
+        let mut admission = admission();
+        fill(&mut admission, 9_000);
+        assert!(!admission.admits_window(START, route(1), window(3)));
+        assert_eq!(admission.admits_bytes(START, client(2), 22, 50_000), 0);
+        let little = admitted(&mut admission, START + Duration::from_secs(5));
+        let (first, rest) = window(3).split(1);
+        let (second, _) = rest.split(1);
+        let at = |n| START + ADMISSION_TRICKLE.times(n);
+        let part = |window| Admitted::Window { route: route(1), window, is_all: false };
+        let bytes = Admitted::Bytes { connection: 22, bytes: TRICKLE_BYTES };
+        assert_eq!(little, [(at(1), part(first)), (at(1), bytes), (at(2), part(second)), (at(2), bytes)]);
+        assert!(!admission.admits_window(START + Duration::from_secs(5), route(1), window(2)), "still not");
+        let rest = admitted(&mut admission, START + Duration::from_secs(20));
+        let is_whole = |(_, one): &(Instant, Admitted)| matches!(one, Admitted::Window { window, is_all: true, .. } if window.blocks <= 2);
+        assert!(rest.iter().any(is_whole), "{rest:?}");
+        let (held, longest) = admission.held();
+        assert!(held == 2 && longest > Duration::from_secs(8), "{held} {longest}");
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten_and_leaves_no_room_taken() {
+        let mut admission = admission();
+        fill(&mut admission, 1_000_000);
+        for round in 0..10_000 {
+            assert_eq!(admission.admits_bytes(START, client(9), round, 9_999), 0);
+            admission.forget(round);
+        }
+        assert!(admission.queues[0].len() <= QUEUE_SLACK + 2, "{}", admission.queues[0].len());
+        assert!(admission.waiters.len() == 1 && admission.by_sender.is_empty());
+        assert_eq!(admission.poll(START + ADMISSION_TRICKLE), None);
+        assert!(admission.trickles.is_empty());
+    }
+}

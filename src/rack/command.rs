@@ -8,6 +8,7 @@ use super::firmware::Model;
 use super::link::Faults;
 use super::machine::Stage;
 use super::report::Board;
+use super::site::files;
 use super::world::{Rack, Setup};
 use crate::args;
 use crate::time::Duration;
@@ -72,6 +73,11 @@ fn setup(arguments: &args::Rack) -> Result<Setup, String> {
         }
         None => None,
     };
+    if let Some(text) = &arguments.kernel {
+        let bytes =
+            size(text).ok_or_else(|| format!("--kernel {text}: write a size up to 1G, like 8M or 512K"))?;
+        setup.site.files = files(setup.site.server, setup.site.proxy, bytes);
+    }
     setup.faults = Faults {
         loss_ppm,
         uplink,
@@ -106,6 +112,14 @@ fn rate(text: &str) -> Option<u64> {
         None => (text.strip_suffix('M')?, 1_000_000),
     };
     digits.parse::<u64>().ok()?.checked_mul(factor).filter(|rate| *rate > 0)
+}
+
+/// Bytes: `8M`, `512K`
+fn size(text: &str) -> Option<usize> {
+    let unit = text.chars().next_back()?;
+    let shift = [('K', 10), ('M', 20), ('G', 30)].into_iter().find(|(letter, _)| *letter == unit)?.1;
+    let count: usize = text[..text.len() - 1].parse().ok()?;
+    count.checked_mul(1 << shift).filter(|bytes| (1..=1 << 30).contains(bytes))
 }
 
 /// Where the board is drawn
@@ -182,5 +196,7 @@ mod tests {
             (Some(Duration::ZERO), Some(Duration::from_secs(60)))
         );
         assert_eq!(power_on("ramp:60"), None);
+        assert_eq!((size("8M"), size("512K"), size("1G")), (Some(8 << 20), Some(512 << 10), Some(1 << 30)));
+        assert_eq!((size("8"), size("2G"), size("0K"), size("é")), (None, None, None, None));
     }
 }
