@@ -29,7 +29,8 @@ pub enum Command {
     Trim(Trim),
     /// Feed a capture to the server, and compare what it answers with what was answered
     Replay(Replay),
-    /// Boot a rack of simulated machines from this server's own code, in virtual time: no network and no root needed
+    /// Boot a rack of simulated machines: from this server's own code in virtual time (no network and no root needed), or with
+    /// --interface on a wire, from any server
     Rack(Rack),
 }
 
@@ -131,32 +132,39 @@ pub struct Rack {
     /// How many machines
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = clap::value_parser!(u32).range(1..=45_000))]
     pub machines: u32,
-    /// Of which kind: mix, bios, uefi-grub, uefi-ipxe, uefi-http, ipxe, u-boot or linux
-    #[arg(long, value_name = "KIND", default_value = "mix")]
+    /// Of which kind: mix, or some of bios, uefi-grub, uefi-ipxe, uefi-http, ipxe, u-boot, linux with commas between them
+    #[arg(long, value_name = "KINDS", default_value = "mix")]
     pub firmware: String,
+    /// Boot them on this interface, in real time, from whatever server answers there. Their MAC addresses are 0a:52:56:KK:NN:NN,
+    /// where KK is the place of the kind in the list above
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
+    /// Hold what they load against the files below this directory; without it, against what the first machine got
+    #[arg(long, value_name = "DIRECTORY", requires = "interface")]
+    pub root: Option<PathBuf>,
     /// Decides everything that is left to chance: the same seed, the same run
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Frames lost on each machine's link, as 2% or 0.5%
-    #[arg(long, value_name = "PERCENT", default_value = "0%")]
+    #[arg(long, value_name = "PERCENT", default_value = "0%", conflicts_with = "interface")]
     pub loss: String,
     /// All at once (burst), or one after another (ramp:60s)
     #[arg(long, value_name = "HOW", default_value = "burst")]
     pub power_on: String,
     /// The server's port, as 1G or 100M (bits a second)
-    #[arg(long, value_name = "RATE", default_value = "10G")]
+    #[arg(long, value_name = "RATE", default_value = "10G", conflicts_with = "interface")]
     pub uplink: String,
     /// What the server may take of its port, as the configuration's `rate`: who began first is served first
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", conflicts_with = "interface")]
     pub rate: Option<String>,
     /// Size of the kernel that they load, as 8M; the initrd is twice as large [256K]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", conflicts_with = "interface")]
     pub kernel: Option<String>,
     /// Switch ports forward nothing for the first 30 s, as with spanning tree
-    #[arg(long)]
+    #[arg(long, conflicts_with = "interface")]
     pub spanning_tree: bool,
     /// Another DHCP server answers on the same link
-    #[arg(long)]
+    #[arg(long, conflicts_with = "interface")]
     pub rogue: bool,
     /// Print the report as JSON
     #[arg(long)]
@@ -251,6 +259,7 @@ mod tests {
             "reveille replay boot.pcap --config r.toml",
             "reveille trim a.pcap b.pcapng --keep-names",
             "reveille rack --machines 42 --firmware mix --seed 7 --loss 2% --power-on ramp:60s --uplink 1G --rate 1G --kernel 8M --rogue --json",
+            "reveille rack --machines 400 --interface veth0 --firmware bios,ipxe --power-on ramp:60s --root /data/pxe --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -258,6 +267,8 @@ mod tests {
             "reveille serve --config r.toml --proxy",
             "reveille serve --proxy",
             "reveille serve --http-port 0",
+            "reveille rack --interface veth0 --loss 1%",
+            "reveille rack --root /data/pxe",
             "reveille explain",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -46,14 +46,19 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let (plan, settings) = source.load()?;
             let plan = Arc::new(plan);
             let files = Files::new(settings.root.as_deref(), &Library::open(&settings.images, &plan)?);
-            let exists = |name: &str| files.exists(name);
-            let said = explain::explain(&arguments, &plan, source.file().as_deref(), exists)?;
+            let said = explain::explain(&arguments, &plan, source.file().as_deref(), &files)?;
             print(&said)?;
         }
         Command::Import(arguments) => import(&arguments)?,
         Command::Trim(arguments) => trim(&arguments)?,
         Command::Replay(arguments) => print(&replayed(arguments)?)?,
-        Command::Rack(arguments) => print(&rack::command::run(&arguments, io::stderr().is_terminal())?)?,
+        Command::Rack(arguments) => {
+            let said = rack::command::run(&arguments, io::stderr().is_terminal())?;
+            print(&said.text)?;
+            if !said.is_clean {
+                return Err("not all is well in this rack".into());
+            }
+        }
     }
     Ok(())
 }

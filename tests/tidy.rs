@@ -38,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trim", &["wire"]),
     // Ways to run shards
     ("replay", &["boot", "content", "limits", "log", "note", "proto", "shard", "stats", "store", "time", "wire"]),
+    ("rack/wire", &["io", "rack", "time", "wire"]),
     ("rack", &["args", "boot", "content", "limits", "proto", "shard", "time", "wire"]),
     ("server", &["boot", "capture", "config", "content", "io", "limits", "log", "note", "proto", "settings", "shard", "stats", "store", "time", "wire"]),
     // What the operator meets
@@ -46,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("args", &[]),
     ("config", &["args", "boot", "content", "io", "limits", "settings", "time", "wire"]),
     ("import", &["boot", "config", "io", "limits", "note", "store", "wire"]),
-    ("explain", &["args", "boot", "config", "log", "wire"]),
+    ("explain", &["args", "boot", "config", "content", "log", "wire"]),
     ("check", &["boot", "config", "explain", "log", "settings", "time", "wire"]),
     ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "rack", "replay", "server", "content", "trim"]),
     ("lib", &[]),

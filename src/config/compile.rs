@@ -21,14 +21,13 @@ const OWN_TYPES: u16 = 0x8000;
 /// What option 43 holds; it is never split (EDK2 joins no parts)
 const OPTION_MAX: usize = 255;
 
-/// The plan and the settings, unless anything is wrong; `boots_images`: there is a
-/// menu of images for iPXE; `problems` are what the system
-/// says of the root and of the images
+/// The plan and the settings, unless anything is wrong; `boots`: whether the image of that name boots anything; `problems` are
+/// what the system says of the root and of the images
 pub(super) fn compile(
     model: &Model,
     interfaces: &[Interface],
-    exists: impl Fn(&str) -> bool,
-    boots_images: bool,
+    exists: impl Fn(well_known::Place, &str) -> bool,
+    boots: impl Fn(&str) -> bool,
     problems: Vec<(Place, String)>,
     mut errors: Errors,
 ) -> Result<(Plan, Settings), Errors> {
@@ -55,12 +54,13 @@ pub(super) fn compile(
     let networks =
         Networks::new(interfaces, listen, reservations, takes_over, &mut errors).compile(&model.networks);
     pools_for_rules(model, &networks, &mut errors);
-    images(model, &mut errors);
+    images(model, &boots, &mut errors);
     let machines = machines(&model.machines, &networks, rule_gives, &mut errors);
     let menus = model.menus.iter().map(|one| menu(one, &mut errors)).collect();
     let mut rules = rules(&model.rules, &errors);
     if rules.iter().all(|rule| rule.boots == Boots::Unsaid) {
-        if boots_images && !exists(well_known::IPXE_SCRIPT) {
+        let boots_images = model.images.iter().any(|image| boots(&image.name.value));
+        if boots_images && !exists(well_known::Place::Root, well_known::IPXE_SCRIPT) {
             rules.push(well_known::image_menu());
         }
         rules.extend(well_known::rules(exists));
@@ -138,8 +138,8 @@ fn pools_for_rules(model: &Model, networks: &[plan::Network], errors: &mut Error
     }
 }
 
-/// Whether the images that are named are there, and whether each is named in a way that can be heard
-fn images(model: &Model, errors: &mut Errors) {
+/// Whether the images that are named are there, and boot
+fn images(model: &Model, boots: &impl Fn(&str) -> bool, errors: &mut Errors) {
     let known: Vec<_> = model.images.iter().map(|image| image.name.value.as_str()).collect();
     let mut check = |image: &At<String>| {
         if !known.contains(&image.value.as_str()) {
@@ -150,6 +150,9 @@ fn images(model: &Model, errors: &mut Errors) {
                 (None, true) => format!("describe it in [image.{}]", image.value),
             };
             errors.push(image.place, format!("there is no image `{}`: {advice}", image.value));
+        } else if !boots(&image.value) {
+            let what = "nothing in it is known to boot: write its kernel, initrd and args in";
+            errors.push(image.place, format!("image `{0}`: {what} [image.{0}]", image.value));
         }
     };
     let of_rules = model.rules.iter().filter_map(|rule| rule.image.as_ref());

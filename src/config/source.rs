@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use super::errors::{At, Errors};
@@ -9,7 +10,8 @@ use super::{compile, flags, text};
 use crate::args::{Process, Setup};
 use crate::boot::image::{Form, Images};
 use crate::boot::plan::Plan;
-use crate::content::{Library, Tree};
+use crate::boot::plan::well_known::Place;
+use crate::content::{Library, Placed, Tree};
 use crate::io::interfaces::{Interface, interfaces};
 use crate::settings::Settings;
 
@@ -81,15 +83,15 @@ impl Source {
             let paths = image.kernel.iter().chain(&image.initrds).filter(missing);
             problems.extend(paths.map(|path| (path.place, format!("{} is not in the image", path.value))));
         }
-        let files = Files::new(model.root.as_ref().map(|at| &*at.value), &library);
-        let (plan, mut settings) = compile::compile(
-            &model,
-            interfaces,
-            |name| files.exists(name),
-            library.boots(),
-            problems,
-            errors,
-        )?;
+        let root = model.root.as_ref().map(|at| &*at.value);
+        let (own, all) = (Files::new(root, &Library::default()), Files::new(root, &library));
+        let exists = |place, name: &str| match place {
+            Place::Root => own.exists(name),
+            Place::System => all.exists(name),
+        };
+        // One that cannot be opened is told already.
+        let boots = |name: &str| library.describe(name).is_none() || library.bootable(name).is_some();
+        let (plan, mut settings) = compile::compile(&model, interfaces, exists, boots, problems, errors)?;
         settings.capture.clone_from(&self.process.capture);
         Ok((plan, settings))
     }
@@ -131,6 +133,11 @@ impl Files {
     /// Those of a root and of images; none, where they cannot be opened
     pub fn new(root: Option<&Path>, library: &Library) -> Self {
         Self(Tree::with_images(root, library).ok().map(RefCell::new))
+    }
+
+    /// Where what is served at that name comes from, for whoever asks from `peer`
+    pub fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed> {
+        self.0.as_ref()?.borrow_mut().place(peer, name.as_bytes())
     }
 
     /// Whether a file of that name is served
@@ -175,7 +182,7 @@ mod tests {
             said(Setup { config: Some(file.clone()), ..Setup::default() }).lines().next().unwrap(),
             format!(
                 "{path}:1:2: unknown key `package`: the file takes root, http-port, tftp-port, listen, shards, io, \
-                 state-dir, log, tftp, image, network, boot, menu, machine"
+                 state-dir, log, tftp, image, image-menu, network, boot, menu, machine"
             )
         );
     }

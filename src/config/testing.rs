@@ -60,5 +60,12 @@ pub(crate) fn interfaces() -> Vec<Interface> {
 pub(crate) fn load(config: &str) -> Result<(Plan, Settings), Errors> {
     let mut errors = Errors::new(Path::new("r.toml"), config);
     let model = text::read(config, &mut errors);
-    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", false, Vec::new(), errors)
+    compile::compile(
+        &model,
+        &interfaces(),
+        |_, name| name == "lpxelinux.0",
+        |name| name != "empty",
+        Vec::new(),
+        errors,
+    )
 }

@@ -10,7 +10,7 @@ use super::testing::{EXAMPLE, interfaces, load};
 use super::{compile, flags};
 use crate::args::{Command, CommandLine};
 use crate::boot::image::{ImageSource, Origin};
-use crate::boot::plan::{Boots, Cidr, Mode, Plan, Reason};
+use crate::boot::plan::{self, Boots, Cidr, MenuDefault, Mode, Plan, Reason};
 use crate::settings::{Io, LogFormat, Settings};
 
 fn load_flags(line: &str) -> Result<(Plan, Settings), Errors> {
@@ -21,7 +21,7 @@ fn load_flags(line: &str) -> Result<(Plan, Settings), Errors> {
     let mut model = flags::read(&serve.setup, &interfaces(), &mut errors);
     flags::override_setup(&mut model, &serve.setup, &mut errors);
     flags::override_process(&mut model, &serve.process, &mut errors);
-    compile::compile(&model, &interfaces(), |name| name == "lpxelinux.0", false, Vec::new(), errors)
+    compile::compile(&model, &interfaces(), |_, name| name == "lpxelinux.0", |_| false, Vec::new(), errors)
 }
 
 /// A configuration that serves eth0 as `network` says, and then `rest`
@@ -296,7 +296,7 @@ fn networks_that_are_wrong() {
 const WRONG_RULES: &[(&str, &str)] = &[
     (
         "[[boot]]",
-        "r.toml:5:1: a boot rule needs its `file`, or at least `dhcp`: write file = \"lpxelinux.0\"",
+        "r.toml:5:1: a boot rule needs its `file` or `image`, or at least `dhcp`: write file = \"lpxelinux.0\"",
     ),
     (
         "[[boot]]\nfile = \"a{mc}\"",
@@ -322,7 +322,7 @@ const WRONG_RULES: &[(&str, &str)] = &[
     ("[[boot]]\nserver = \"10.0.0.1\"", "r.toml:6:10: `server` holds the boot file: give it a `file` too"),
     (
         "[[boot]]\nimage = \"centos7\"",
-        "r.toml:6:1: unknown key `image`: [[boot]] takes match, file, server, dhcp",
+        "r.toml:6:9: there is no image `centos7`: describe it in [image.centos7]",
     ),
     (
         "[[menu]]",
@@ -330,7 +330,7 @@ const WRONG_RULES: &[(&str, &str)] = &[
     ),
     (
         "[[menu]]\nitems = [{ name = \"a\" }]",
-        "r.toml:6:10: a menu item is one of these: local = true; file = \"…\"; servers = [\"…\"] with their boot service's type",
+        "r.toml:6:10: a menu item is one of these: local = true; file = \"…\"; image = \"…\"; servers = [\"…\"] with their boot service's type",
     ),
     (
         "[[menu]]\nitems = [{ name = \"ä\", local = true }]",
@@ -338,7 +338,7 @@ const WRONG_RULES: &[(&str, &str)] = &[
     ),
     (
         "[[machine]]",
-        "r.toml:5:1: a machine is known by its mac or its uuid: write mac = \"88:99:aa:bb:cc:dd\"",
+        "r.toml:5:1: a machine is known by its mac, its uuid or its serial: write mac = \"88:99:aa:bb:cc:dd\"",
     ),
     ("[[machine]]\nmac = \"88:99\"", "r.toml:6:7: `88:99`: not a hardware address: write 88:99:aa:bb:cc:dd"),
     (
@@ -363,7 +363,33 @@ const WRONG_RULES: &[(&str, &str)] = &[
     ),
     (
         "[[machine]]\nmac = \"88:99:aa:bb:cc:dd\"\nimage = \"centos7\"",
-        "r.toml:7:9: `image` is not supported yet: give the machine a `file`",
+        "r.toml:7:9: there is no image `centos7`: describe it in [image.centos7]",
+    ),
+    (
+        "[[machine]]\nmac = \"88:99:aa:bb:cc:dd\"\nimage = \"centos\"\n[image.centos7]\ndir = \"/a\"",
+        "r.toml:7:9: there is no image `centos`: do you mean `centos7`?",
+    ),
+    (
+        "[[boot]]\nimage = \"empty\"\n[image.empty]\ndir = \"/a\"",
+        "r.toml:6:9: image `empty`: nothing in it is known to boot: write its kernel, initrd and args in [image.empty]",
+    ),
+    (
+        "[[boot]]\nfile = \"a\"\nargs = \"b\"",
+        "r.toml:7:8: `args` go beside an `image`: name it, or put them into its [image.NAME]",
+    ),
+    (
+        "[[machine]]\nserial = \"7\"",
+        "r.toml:6:10: a serial number is of use to an image only: write image = \"…\", or a mac or uuid",
+    ),
+    (
+        "[[machine]]\nserial = \"7\"\naddress = \"192.168.99.60\"\nimage = \"a\"\n[image.a]\ndir = \"/a\"",
+        "r.toml:7:11: `address` is DHCP's, which tells no serial number: write the machine's mac or uuid too",
+    ),
+    ("[image-menu]\ndefault = \"b\"", "r.toml:6:11: there is no image `b`: describe it in [image.b]"),
+    ("[image-menu]\ntimeout = 9999", "r.toml:6:11: `timeout` takes a number from 0 to 3600"),
+    (
+        "[image.a]\ndir = \"/a\"\ntitle = \"CentOS \\\"7\\\"\"",
+        "r.toml:8:9: `CentOS \\\"7\\\"` cannot stand in a loader's menu: write printable ASCII without quotes, braces, `$`, `^` and `\\`",
     ),
     (
         "[image.centos7]\niso = \"/isos/a.iso\"\ndir = \"/isos/a\"",
@@ -478,4 +504,35 @@ fn images_by_file_and_by_flag() {
     }
     let twice = load_flags("reveille serve --interface eth0 --proxy --iso a.iso --iso b/a.iso").unwrap_err();
     assert_eq!(twice.to_string(), "--iso: another image has the name a");
+}
+
+#[test]
+fn images_that_machines_and_rules_boot() {
+    let config = pool(
+        "[image.centos7]\niso = \"/isos/a.iso\"\ntitle = \"CentOS 7\"\n[image.jammy]\ndir = \"/isos/b\"\n\
+         [image-menu]\ntitle = \"Rack 7\"\ntimeout = 0\ndefault = \"local\"\n\
+         [[boot]]\nmatch = { subnet = \"192.168.99.0/24\" }\nimage = \"jammy\"\nargs = \"quiet\"\n\
+         [[machine]]\nmac = \"88:99:aa:bb:cc:dd\"\nimage = \"centos7\"\n\
+         [[machine]]\nserial = \" CZ1 \"\nimage = \"jammy\"\n\
+         [[menu]]\nmatch = { arch = \"x86-bios\" }\nitems = [{ image = \"centos7\" }, { name = \"Disk\", local = true }]",
+    );
+    let (plan, settings) = load(&config).unwrap();
+    assert_eq!(settings.images[0].title.as_deref(), Some("CentOS 7"));
+    let menu = plan.image_menu();
+    assert_eq!((menu.title.as_str(), menu.timeout_s, &menu.default), ("Rack 7", 0, &MenuDefault::Local));
+    let rule = &plan.rules()[0];
+    assert_eq!(rule.boots, Boots::Unsaid);
+    let image = rule.image.as_ref().unwrap();
+    assert_eq!((image.image.as_str(), image.args.as_deref()), ("jammy", Some("quiet")));
+    assert!(image.script.to_string().starts_with("images/{server}/jammy+"), "{}", image.script);
+    let [by_mac, by_serial] = plan.machines() else { panic!("{plan:?}") };
+    let script = |machine: &plan::Machine| machine.image.as_ref().unwrap().script.to_string();
+    assert_eq!(script(by_mac), "images/{server}/by-mac/{mac-hyphens}.ipxe");
+    assert_eq!(by_serial.serial.as_deref(), Some("CZ1"));
+    let (menu, _) = plan.menus().next().unwrap();
+    assert_eq!(menu.items[0].text, "centos7");
+    assert_eq!(menu.items[0].boot.as_ref().unwrap().to_string(), "images/{server}/centos7/lpxelinux.0");
+    // A rule that only names an image leaves the loaders to their well-known names.
+    let files: Vec<_> = plan.rules().iter().map(|rule| &rule.boots).collect();
+    assert!(matches!(files[..], [Boots::Unsaid, Boots::File(_), Boots::File(_)]), "{files:?}");
 }

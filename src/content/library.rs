@@ -125,8 +125,8 @@ impl Library {
         Some(bootable)
     }
 
-    /// Whether any image boots, so that there is a menu
-    pub fn boots(&self) -> bool {
+    /// Whether any image boots, so that loaders have something to load
+    fn boots(&self) -> bool {
         self.shelves.iter().any(|shelf| shelf.bootable.is_some())
     }
 

@@ -31,7 +31,7 @@ pub use media::type_of;
 pub use memory::Memory;
 pub use path::plain;
 pub use snapshot::Snapshots;
-pub use tree::{Part, Tree};
+pub use tree::{Part, Placed, Tree};
 
 #[cfg(test)]
 mod tests;

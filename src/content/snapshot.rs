@@ -122,22 +122,9 @@ impl Snapshot {
         if is_whole { Ok(()) } else { Err(Absent::Unreadable) }
     }
 
-    /// Bytes that were loaded, where they lie in one piece
-    pub(super) fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
-        let start = offset % SNAPSHOT_PIECE_BYTES;
-        self.pieces.get(offset / SNAPSHOT_PIECE_BYTES)?.get()?.get(start..start.checked_add(len)?)
-    }
-
-    /// Copies bytes that were loaded; false where they are not
-    pub(super) fn copy(&self, mut offset: usize, mut buffer: &mut [u8]) -> bool {
-        while !buffer.is_empty() {
-            let here = buffer.len().min(SNAPSHOT_PIECE_BYTES - offset % SNAPSHOT_PIECE_BYTES);
-            let Some(bytes) = self.bytes(offset, here) else { return false };
-            let (now, later) = buffer.split_at_mut(here);
-            now.copy_from_slice(bytes);
-            (buffer, offset) = (later, offset + here);
-        }
-        true
+    /// Bytes that were loaded, from `offset` to the end of their piece
+    pub(super) fn bytes_from(&self, offset: usize) -> Option<&[u8]> {
+        self.pieces.get(offset / SNAPSHOT_PIECE_BYTES)?.get()?.get(offset % SNAPSHOT_PIECE_BYTES..)
     }
 }
 
@@ -177,13 +164,12 @@ mod tests {
         let two = home.of(LATER, &seen.version).expect("an old file");
         let at = SNAPSHOT_PIECE_BYTES - 5;
         assert_eq!(one.load(&file, &seen, at, 10), Ok(()));
-        let mut got = [0; 10];
-        assert!(two.copy(at, &mut got), "what one shard read, another has");
-        assert_eq!(got, bytes[at..at + 10]);
-        assert_eq!(two.bytes(at, 10), None, "it lies in two pieces");
-        assert!(!two.copy(2 * SNAPSHOT_PIECE_BYTES, &mut got), "nobody asked for the last piece");
+        assert_eq!(two.bytes_from(at), Some(&bytes[at..at + 5]), "what one shard read, another has");
+        let second = two.bytes_from(SNAPSHOT_PIECE_BYTES).expect("both pieces were asked for");
+        assert_eq!(*second, bytes[SNAPSHOT_PIECE_BYTES..2 * SNAPSHOT_PIECE_BYTES]);
+        assert_eq!(two.bytes_from(2 * SNAPSHOT_PIECE_BYTES), None, "nobody asked for the last piece");
         assert_eq!(one.load(&file, &seen, bytes.len() - 3, 4), Ok(()));
-        assert_eq!(one.bytes(bytes.len() - 3, 4), None, "it ends with the file");
+        assert_eq!(one.bytes_from(bytes.len() - 3).map(<[u8]>::len), Some(3), "it ends with the file");
         let left = || home.bytes_left.load(Ordering::Relaxed);
         assert_eq!(left(), SNAPSHOT_BYTES_MAX - bytes.len());
         drop((one, two));
@@ -199,7 +185,7 @@ mod tests {
         file.write_all_at(b"other", 0).unwrap();
         file.set_modified(std::time::UNIX_EPOCH).unwrap();
         assert_eq!(snapshot.load(&file, &seen, SNAPSHOT_PIECE_BYTES, 1), Err(Absent::Unreadable));
-        assert_eq!(snapshot.bytes(0, 5), Some(&bytes[..5]));
+        assert_eq!(snapshot.bytes_from(0), Some(&bytes[..SNAPSHOT_PIECE_BYTES]));
         assert_eq!(home.bytes_left.load(Ordering::Relaxed), SNAPSHOT_BYTES_MAX - SNAPSHOT_PIECE_BYTES);
     }
 

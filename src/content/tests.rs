@@ -3,13 +3,17 @@
 #![allow(clippy::cast_possible_truncation, reason = "numbers chosen to fit")]
 
 use std::fs::{self, OpenOptions};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::{env, process};
 
 use super::iso::testing::{ROOT, dots, image, record};
-use super::{Library, Tree};
+use super::{Library, Placed, Tree};
 use crate::boot::image::{Form, ImageSource, Images, Miss, Origin};
+use crate::boot::plan::{ImageMenu, Mode, Network, Plan};
+use crate::wire::ethernet::MacAddr;
 
 struct Scratch(PathBuf);
 
@@ -183,4 +187,96 @@ fn an_image_that_cannot_be_served_says_why() {
     let error = library.add(&ImageSource::new("x", Origin::Iso(path.clone()))).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: it is not an ISO 9660 image", path.display()));
     assert!(library.add(&ImageSource::new("x", Origin::Directory(path))).is_err());
+}
+
+/// A plan that serves 192.168.99.1, and a library whose only image boots
+fn bootable(scratch: &Scratch) -> Library {
+    for file in ["vmlinuz", "initrd"] {
+        fs::create_dir_all(scratch.0.join("casper/casper")).unwrap();
+        fs::write(scratch.0.join("casper/casper").join(file), file).unwrap();
+    }
+    let network = Network {
+        interface: "eth0".into(),
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        address: Ipv4Addr::new(192, 168, 99, 1),
+        mode: Mode::Full,
+        authoritative: true,
+        probe: true,
+        subnets: Vec::new(),
+    };
+    let plan = Arc::new(Plan::new(vec![network], Vec::new(), Vec::new(), Vec::new()));
+    let image = ImageSource::new("jammy", Origin::Directory(scratch.0.join("casper")));
+    Library::open(&[image], &plan).unwrap()
+}
+
+#[test]
+fn the_operators_file_goes_before_a_generated_one() {
+    let scratch = Scratch::new("generated");
+    let library = bootable(&scratch);
+    let root = scratch.0.join("root");
+    let mut tree = Tree::with_images(Some(&root), &library).unwrap();
+    let generated = all(&mut tree, "pxelinux.cfg/default").unwrap();
+    assert!(generated.starts_with(b"DEFAULT jammy\n"), "{}", String::from_utf8_lossy(&generated));
+    assert!(all(&mut tree, "EFI/centos/grub.cfg").unwrap().starts_with(b"configfile "));
+    assert_eq!(all(&mut tree, "pxelinux.cfg/01-02-00-00-00-00-01"), Err(Miss::NotFound));
+    let text = tree.open(b"pxelinux.cfg/default", Form::Netascii).unwrap();
+    assert!(tree.bytes(text.id).unwrap().starts_with(b"DEFAULT jammy\r\n"));
+    tree.close(text.id);
+    assert_eq!(tree.open_images(), 0, "nothing generated stays");
+    // It is there at once, and gone at once.
+    fs::create_dir_all(root.join("pxelinux.cfg")).unwrap();
+    fs::write(root.join("pxelinux.cfg/default"), "mine").unwrap();
+    assert_eq!(all(&mut tree, "pxelinux.cfg/default").unwrap(), b"mine");
+    let path = root.canonicalize().unwrap().join("pxelinux.cfg/default");
+    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::File(path)));
+    fs::remove_file(root.join("pxelinux.cfg/default")).unwrap();
+    let text = String::from_utf8(generated).unwrap();
+    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::Generated(text)));
+}
+
+#[test]
+fn a_new_plan_is_heard_by_what_is_generated() {
+    let scratch = Scratch::new("plan");
+    let mut tree = Tree::with_images(None, &bootable(&scratch)).unwrap();
+    let title = ImageMenu { title: "Rack 7".into(), always: true, ..ImageMenu::default() };
+    let networks = vec![Network {
+        interface: "eth0".into(),
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        address: Ipv4Addr::new(10, 0, 0, 1),
+        mode: Mode::Full,
+        authoritative: true,
+        probe: true,
+        subnets: Vec::new(),
+    }];
+    let plan = Plan::new(networks, Vec::new(), Vec::new(), Vec::new()).with_image_menu(title);
+    tree.on_plan(&Arc::new(plan));
+    let text = String::from_utf8(all(&mut tree, "pxelinux.cfg/default").unwrap()).unwrap();
+    assert!(text.contains("Rack 7") && text.contains("LINUX ::images/jammy/casper/vmlinuz"), "{text}");
+}
+
+#[test]
+fn loaders_of_the_root_lie_in_an_images_own_folder_too() {
+    let scratch = Scratch::new("loaders");
+    let root = scratch.0.join("root");
+    fs::write(root.join("lpxelinux.0"), "mine").unwrap();
+    fs::write(root.join("ldlinux.c32"), "its library").unwrap();
+    let mut tree = Tree::with_images(Some(&root), &bootable(&scratch)).unwrap();
+    let folder = "images/192.168.99.1/jammy";
+    assert_eq!(all(&mut tree, &format!("{folder}/lpxelinux.0")).unwrap(), b"mine");
+    let kept = tree.open(format!("{folder}/ldlinux.c32").as_bytes(), Form::Octet).unwrap();
+    tree.close(kept.id);
+    let again = tree.open(format!("{folder}/ldlinux.c32").as_bytes(), Form::Octet).unwrap();
+    assert_eq!(again.id, kept.id, "it is kept open as any file");
+    // The system's modules are of another version than the operator's pxelinux.
+    for path in ["menu.c32", "images/192.168.99.1/jammy/menu.c32", "images/192.168.99.1/other/lpxelinux.0"] {
+        assert_eq!(all(&mut tree, path), Err(Miss::NotFound), "{path}");
+    }
+    let text = all(&mut tree, &format!("{folder}/pxelinux.cfg/default")).unwrap();
+    assert!(text.starts_with(b"DEFAULT jammy\n"));
+    let mut bare = Tree::with_images(None, &bootable(&scratch)).unwrap();
+    let system = fs::read("/usr/lib/PXELINUX/lpxelinux.0");
+    match system {
+        Ok(bytes) => assert_eq!(all(&mut bare, &format!("{folder}/lpxelinux.0")).unwrap(), bytes),
+        Err(_) => assert_eq!(all(&mut bare, "lpxelinux.0"), Err(Miss::NotFound)),
+    }
 }

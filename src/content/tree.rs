@@ -7,13 +7,13 @@
 //! was opened, and is served to its end. Files of an ISO image are pieces of that one file, and the same holds.
 
 use std::ffi::{CStr, CString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disc::Disc;
@@ -47,6 +47,17 @@ pub struct Tree {
     snapshots: Arc<Snapshots>,
     /// The name in hand: a byte for the form, the plain path, a NUL
     key: Vec<u8>,
+}
+
+/// Where the bytes at a path come from, for people
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// A file, in the root, in an image's directory or among the system's loaders
+    File(PathBuf),
+    /// A piece of an ISO image: the file, the offset of its first byte there, and how many there are
+    Iso(PathBuf, u64, u64),
+    /// Written when it is asked for
+    Generated(String),
 }
 
 /// Bytes of an image that lie side by side in a file
@@ -84,6 +95,24 @@ impl Tree {
             table: Table::default(),
             snapshots: Arc::new(Snapshots::new()),
             key: Vec::new(),
+        })
+    }
+
+    /// Where the bytes at `path` come from that a client at `peer` would get
+    pub fn place(&mut self, peer: Option<Ipv4Addr>, path: &[u8]) -> Option<Placed> {
+        self.set_key(b'o', path).ok()?;
+        self.peer = peer;
+        let opened = self.open_source();
+        self.peer = None;
+        let named = |file: &File| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
+        Some(match opened.ok()? {
+            (Source::File(file, _), ..) => Placed::File(named(&file)?),
+            (Source::Disc(disc, _, extents), len, _) => {
+                Placed::Iso(named(&disc.file)?, extents.first().map_or(0, |extent| extent.offset), len)
+            }
+            (Source::Generated(text) | Source::Converted(text, _), ..) => {
+                Placed::Generated(String::from_utf8_lossy(&text).into_owned())
+            }
         })
     }
 
@@ -181,33 +210,17 @@ impl Tree {
 
     /// Bytes that [`Tree::load`] brought into memory, where they lie in one piece
     pub fn resident(&self, id: ImageId, offset: u64, len: usize) -> Option<&[u8]> {
-        let entry = self.table.entry(id)?;
-        let offset = usize::try_from(offset).ok()?;
-        match (&entry.snapshot, entry.source.bytes()) {
-            (Some(snapshot), _) => snapshot.bytes(offset, len),
-            (None, bytes) => bytes?.get(offset..offset.checked_add(len)?),
-        }
+        self.resident_from(id, offset)?.get(..len)
     }
 
-    /// Copies bytes that [`Tree::load`] brought into memory to consecutive places; false where they are not there
-    pub fn copy<'b>(&self, id: ImageId, offset: u64, mut places: impl Iterator<Item = &'b mut [u8]>) -> bool {
-        let (Some(entry), Ok(mut offset)) = (self.table.entry(id), usize::try_from(offset)) else {
-            return false;
-        };
-        places.all(|place| {
-            let from = offset;
-            offset += place.len();
-            match (&entry.snapshot, entry.source.bytes()) {
-                (Some(snapshot), _) => snapshot.copy(from, place),
-                (None, bytes) => match bytes.and_then(|bytes| bytes.get(from..offset)) {
-                    Some(bytes) => {
-                        place.copy_from_slice(bytes);
-                        true
-                    }
-                    None => false,
-                },
-            }
-        })
+    /// What [`Tree::load`] brought into memory from `offset` on, as far as it lies in one piece
+    pub fn resident_from(&self, id: ImageId, offset: u64) -> Option<&[u8]> {
+        let entry = self.table.entry(id)?;
+        let offset = usize::try_from(offset).ok()?;
+        match &entry.snapshot {
+            Some(snapshot) => snapshot.bytes_from(offset),
+            None => entry.source.bytes()?.get(offset..),
+        }
     }
 
     /// Whether the file still is what was opened. False ends the transfer: a client with part of one version must never get
@@ -290,7 +303,7 @@ impl Tree {
         let now = match (self.on_disk(), self.within()) {
             (Some((root, path)), _) => root.peek(path).or_else(|| {
                 let name = self.loader_name()?;
-                self.loader_places().find_map(|place| place.peek(&name))
+                self.loader_places(&name).find_map(|place| place.peek(&name))
             }),
             (None, Within::Mount { number, .. } | Within::Whole { number }) => self.mounts[number].version(),
             (None, _) => None,
@@ -334,13 +347,12 @@ impl Tree {
     /// Whether a loader at the path would be served
     fn lies_beside(&self, path: &str) -> bool {
         let Ok(name) = CString::new(path) else { return false };
-        let packaged = |name: &CStr| self.loader_places().any(|place| place.peek(name).is_some());
+        let is_top = !path.contains('/');
         self.root.as_ref().is_some_and(|root| root.peek(&name).is_some())
-            || (!path.contains('/') && self.is_usable(&name) && packaged(&name))
+            || (is_top && self.system_places(&name).any(|place| place.peek(&name).is_some()))
     }
 
-    /// What the path in hand is called where the system has its loaders: a name at the top of the root, or below an image's own
-    /// folder
+    /// What the path in hand is called where loaders lie: a name at the top of the root, or below an image's own folder
     fn loader_name(&self) -> Option<CString> {
         let plain = self.plain();
         let name = match &self.catalogue {
@@ -349,19 +361,23 @@ impl Tree {
             Some(catalogue) => catalogue.loader_at(plain).map(str::as_bytes),
             None => None,
         };
-        CString::new(name?).ok().filter(|name| self.is_usable(name))
+        CString::new(name?).ok()
     }
 
-    /// pxelinux and its modules are of one version, or do not start: those of the system go together
-    fn is_usable(&self, name: &CStr) -> bool {
-        let own = |name: &CStr| self.root.as_ref().is_some_and(|root| root.peek(name).is_some());
-        !name.to_bytes().ends_with(b".c32") || !(own(c"lpxelinux.0") || own(c"pxelinux.0"))
-    }
-
-    /// Where loaders are looked for: an image's own folder has those of the root too
-    fn loader_places(&self) -> impl Iterator<Item = &Root> {
+    /// Where a loader is looked for that is not at the path in hand: an image's own folder has those of the root too
+    fn loader_places(&self, name: &CStr) -> impl Iterator<Item = &Root> {
         let own = self.root.as_ref().filter(|_| self.plain().contains(&b'/'));
-        own.into_iter().chain(&self.loaders)
+        own.into_iter().chain(self.system_places(name))
+    }
+
+    /// Where the system has loaders. pxelinux and its modules are of one version, or do not start: the system's do not stand in
+    /// for those that the operator's pxelinux lacks.
+    fn system_places(&self, name: &CStr) -> std::slice::Iter<'_, Root> {
+        let own = |name: &CStr| self.root.as_ref().is_some_and(|root| root.peek(name).is_some());
+        let is_module = name.to_bytes().ends_with(b".c32");
+        let places: &[Root] =
+            if is_module && (own(c"lpxelinux.0") || own(c"pxelinux.0")) { &[] } else { &self.loaders };
+        places.iter()
     }
 
     /// Opens the file in hand; where the process has no descriptor left, those of idle files make room
@@ -373,7 +389,7 @@ impl Tree {
             };
             match tree.loader_name() {
                 Some(name) if matches!(own, Err(Miss::NotFound)) => {
-                    let mut opened = tree.loader_places().map(|place| place.open_file(&name));
+                    let mut opened = tree.loader_places(&name).map(|place| place.open_file(&name));
                     opened.find(|opened| !matches!(opened, Err(Miss::NotFound))).unwrap_or(own)
                 }
                 _ => own,
@@ -565,7 +581,7 @@ fn hash(value: &impl Hash) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::{env, fs, process};
+    use std::{env, process};
 
     use super::*;
 

@@ -1,5 +1,6 @@
 //! `explain`: what one machine would get at each stage of its boot, and by which rule. It asks the plan, as the server does.
 
+mod files;
 pub mod request;
 
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use crate::boot::plan::{Answer, BOOT_FILE_MAX, LoaderName, Network, Plan, Reason
 use crate::config::{self, mode_name};
 use crate::log::why;
 use crate::wire::dhcp::Message;
+pub use files::Served;
 use request::{Machine, Stage};
 
 /// Architectures that a table shows
@@ -146,7 +148,7 @@ pub fn explain(
     arguments: &Explain,
     plan: &Plan,
     config: Option<&Path>,
-    exists: impl Fn(&str) -> bool,
+    files: &impl Served,
 ) -> Result<String, String> {
     let machine = Machine {
         mac: arguments.mac.parse().map_err(|error| format!("--mac {}: {error}", arguments.mac))?,
@@ -162,7 +164,7 @@ pub fn explain(
     for network in networks_of(plan, arguments.relay.or(arguments.ip)) {
         let mut rows = Vec::new();
         for stage in stages(arch, loader) {
-            rows.push(row(plan, network, stage, &machine, arguments.ip, &exists)?);
+            rows.push(row(plan, network, stage, &machine, arguments.ip, &|name: &str| files.exists(name))?);
         }
         if arch.is_none() && loader.is_none() {
             rows.retain(|row| row.file.is_some() || row.loader == LoaderName::System);
@@ -173,6 +175,7 @@ pub fn explain(
             write_rate(&mut out, plan, arguments.ip, first);
         }
         write_rows(&rows, config, &mut out);
+        files::write(&mut out, plan, &rows, &machine, arguments.ip, files);
         if rows.iter().all(|row| row.file.is_none()) {
             let _ = writeln!(out, "  it boots nothing from here: no rule matches it");
         }
@@ -249,6 +252,9 @@ fn write_head(out: &mut String, machine: &Machine<'_>, row: &Row<'_>, config: Op
         let address = machine.address.map_or(String::new(), |address| format!(", {address}"));
         let _ = writeln!(out, "  it is{name}{address} ({place})");
     }
+    if let Some(chosen) = &answer.image {
+        let _ = writeln!(out, "  it boots {} ({})", files::image(chosen), why(chosen.reason, config));
+    }
 }
 
 #[cfg(test)]
@@ -258,6 +264,20 @@ mod tests {
     use super::*;
     use crate::args::{Command, CommandLine};
     use crate::config::testing::{EXAMPLE, load};
+    use crate::content::Placed;
+
+    /// A root that holds lpxelinux alone
+    struct Pxelinux;
+
+    impl Served for Pxelinux {
+        fn exists(&self, name: &str) -> bool {
+            name == "lpxelinux.0"
+        }
+
+        fn place(&self, name: &str, _: Option<Ipv4Addr>) -> Option<Placed> {
+            self.exists(name).then(|| Placed::File(Path::new("/data/pxe").join(name)))
+        }
+    }
 
     fn said(config: &str, arguments: &str) -> String {
         let line = format!("reveille explain {arguments}");
@@ -266,7 +286,7 @@ mod tests {
             panic!("{line}");
         };
         let (plan, _) = load(config).unwrap();
-        explain(&arguments, &plan, Some(Path::new("r.toml")), |name| name == "lpxelinux.0").unwrap()
+        explain(&arguments, &plan, Some(Path::new("r.toml")), &Pxelinux).unwrap()
     }
 
     #[test]
@@ -279,6 +299,7 @@ mod tests {
   x86-bios  lpxelinux.0                              rule 2, r.toml:19
   ipxe      http://192.168.99.1/boot.ipxe (missing)  rule 1, r.toml:15
   system    nothing                                  does not boot from the network
+  lpxelinux.0 looks for pxelinux.cfg/01-88-99-aa-bb-cc-dd … pxelinux.cfg/default: missing
 "
         );
     }

@@ -57,7 +57,7 @@ pub(super) fn order(slots: &[Slot], ordered: &mut Vec<(Way, usize)>) {
     ordered.sort_unstable();
 }
 
-/// Consecutive blocks of a window that leave in one message: as they lie in memory, each behind its header
+/// Consecutive blocks of a window that leave in one message, each behind its header
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Burst {
     pub(super) window: Window,
@@ -66,7 +66,7 @@ pub(super) struct Burst {
 impl Burst {
     /// Its bytes, headers and all
     pub(super) fn bytes(self) -> usize {
-        usize::from(self.window.blocks) * tftp::DATA_HEADER_LEN + self.window.len as usize
+        self.header_bytes() + self.window.len as usize
     }
 
     /// Bytes from one block's header to the next
@@ -84,9 +84,19 @@ impl Burst {
         split(self.window, blocks).1
     }
 
-    /// Writes the headers of its blocks into the memory where they lie
-    pub(super) fn emit_headers(self, region: &mut [u8]) {
-        for (block, number) in region.chunks_mut(self.stride().into()).zip(0..) {
+    /// Bytes of its headers alone
+    pub(super) fn header_bytes(self) -> usize {
+        usize::from(self.window.blocks) * tftp::DATA_HEADER_LEN
+    }
+
+    /// One of its blocks alone
+    pub(super) fn block(self, number: u16) -> Option<Self> {
+        (number < self.window.blocks).then(|| split(split(self.window, number).1.window, 1).0)
+    }
+
+    /// Writes the headers of its blocks into memory, `stride` bytes from one to the next
+    pub(super) fn emit_headers(self, region: &mut [u8], stride: usize) {
+        for (block, number) in region.chunks_mut(stride).zip(0..) {
             let header = tftp::emit_data_header(self.window.first_block.wrapping_add(number));
             block[..tftp::DATA_HEADER_LEN].copy_from_slice(&header);
         }
@@ -162,13 +172,15 @@ mod tests {
         let burst = bursts(window(10, 8, 3)).next().expect("one burst");
         assert_eq!((burst.bytes(), burst.segment()), (12 + 10, Some(12)));
         let mut region = vec![0xee; burst.bytes() - 1];
-        burst.emit_headers(&mut region);
+        burst.emit_headers(&mut region, burst.stride().into());
         assert_eq!(region[..4], [0, 3, 0xff, 0xfe]);
         assert_eq!(region[12..16], [0, 3, 0xff, 0xff]);
         let empty_last = bursts(window(16, 8, 3)).next().expect("one burst");
         let mut region = vec![0xee; empty_last.bytes()];
-        empty_last.emit_headers(&mut region);
+        empty_last.emit_headers(&mut region, 12);
         assert_eq!(region[24..], [0, 3, 0, 0], "the last block is empty, and its number 0");
+        assert_eq!(empty_last.block(2), Some(empty_last.after(2)));
+        assert_eq!(empty_last.block(3), None);
         let rest = empty_last.after(2).window;
         assert_eq!((rest.offset, rest.len, rest.first_block, rest.blocks), (1_016, 0, 0, 1));
     }

@@ -145,7 +145,7 @@ impl Port {
                 To::Link { interface: self.interface, ethertype, mac }
             };
             let messages = batch.iter().map(|frame| Message {
-                parts: [&[0; OFFLOAD_LEN], frame],
+                parts: [&[0; OFFLOAD_LEN][..], frame.as_slice()],
                 to: message(frame),
                 leave: None,
                 segment: None,

@@ -185,7 +185,7 @@ mod tests {
             ethertype: ethernet::IPV4,
             mac: MacAddr::BROADCAST.0,
         };
-        let message = Message { parts: [&headers, b"a reply: mark-b"], to, leave: None, segment: None };
+        let message = Message { parts: [&headers[..], b"a reply: mark-b"], to, leave: None, segment: None };
         assert_eq!(send.send(link.dhcp.as_fd(), [message].into_iter()).expect("a send"), 1);
         let mut batch = ReceiveBatch::new(2048);
         let other = Link::open("lo", MacAddr::ZERO, false).expect("a second one");

@@ -5,6 +5,7 @@
 //! the replies are stale, and dropped.
 
 use std::io;
+use std::iter;
 use std::mem;
 use std::net::SocketAddrV4;
 use std::os::fd::BorrowedFd;
@@ -159,17 +160,22 @@ impl Sender {
             let slot = &slots[index];
             if let Body::Window(window) = slot.body {
                 for burst in bursts(window) {
-                    self.make_room(burst.bytes(), way, socket, slots, sockets);
+                    let part = burst.window;
+                    let is_loaded = images.load(now, part.image, part.offset, part.len as usize);
+                    let bytes = if is_loaded { burst.header_bytes() } else { burst.bytes() };
+                    self.make_room(bytes, way, socket, slots, sockets, images);
                     if self.is_full(way) {
                         self.park_burst(slot, burst);
-                    } else if self.stage.push_burst(now, index, burst, images).is_err() {
+                    } else if is_loaded {
+                        self.stage.push_gathered(index, burst);
+                    } else if self.stage.push_read(index, burst, images).is_err() {
                         self.failed.push(slot.route.to);
                         break;
                     }
                 }
                 continue;
             }
-            self.make_room(UDP4_HEADERS, way, socket, slots, sockets);
+            self.make_room(UDP4_HEADERS, way, socket, slots, sockets, images);
             if self.is_full(way) {
                 self.park(slot.clone());
                 continue;
@@ -179,7 +185,7 @@ impl Sender {
                 None => self.refused += 1,
             }
         }
-        self.transmit(way, socket, slots, sockets);
+        self.transmit(way, socket, slots, sockets, images);
     }
 
     fn make_room(
@@ -189,14 +195,22 @@ impl Sender {
         socket: BorrowedFd<'_>,
         slots: &[Slot],
         sockets: &Sockets,
+        images: &Tree,
     ) {
         if !self.stage.has_room(bytes) {
-            self.transmit(way, socket, slots, sockets);
+            self.transmit(way, socket, slots, sockets, images);
         }
     }
 
     /// Sends what is staged; parks what the socket has no room for
-    fn transmit(&mut self, way: Way, socket: BorrowedFd<'_>, slots: &[Slot], sockets: &Sockets) {
+    fn transmit(
+        &mut self,
+        way: Way,
+        socket: BorrowedFd<'_>,
+        slots: &[Slot],
+        sockets: &Sockets,
+        images: &Tree,
+    ) {
         let mut at = 0;
         while let Some(first) = self.stage.messages().get(at).cloned() {
             if self.is_full(way) {
@@ -207,7 +221,7 @@ impl Sender {
             let stage = &self.stage;
             let left = &stage.messages()[at..];
             let messages =
-                left.iter().map(|staged| message(stage, staged, &slots[staged.slot], way, sockets));
+                left.iter().map(|staged| message(stage, staged, &slots[staged.slot], way, sockets, images));
             match self.batch.send(socket, messages) {
                 Ok(taken) => {
                     self.sent += left[..taken].iter().map(|staged| u64::from(datagrams(staged))).sum::<u64>();
@@ -216,7 +230,7 @@ impl Sender {
                 Err(error) => match (Refusal::of(&error), first.burst) {
                     (Refusal::Later, _) => self.full[way.index()] = true,
                     (Refusal::CannotSegment, Some(burst)) if burst.window.blocks > 1 => {
-                        self.transmit_blocks(way, socket, burst, &first, &slots[first.slot]);
+                        self.transmit_blocks(way, socket, burst, &first, &slots[first.slot], images);
                         at += 1;
                     }
                     _ => {
@@ -237,13 +251,16 @@ impl Sender {
         burst: Burst,
         staged: &Staged,
         slot: &Slot,
+        images: &Tree,
     ) {
         let mut done: u16 = 0;
         while done < burst.window.blocks {
-            let blocks = self.stage.bytes(staged).chunks(burst.stride().into()).skip(done.into());
+            let blocks = (done..burst.window.blocks).filter_map(|number| staged.block(number));
             let to = To::Udp(slot.route.to);
             let leave = Some(leave(slot, 0));
-            let messages = blocks.map(|block| Message { parts: [block, &[]], to, leave, segment: None });
+            let stage = &self.stage;
+            let messages =
+                blocks.map(|block| Message { parts: stage.parts(&block, images), to, leave, segment: None });
             match self.batch.send(socket, messages) {
                 Ok(taken) => {
                     self.sent += taken as u64;
@@ -326,7 +343,8 @@ fn message<'m>(
     slot: &'m Slot,
     way: Way,
     sockets: &Sockets,
-) -> Message<'m> {
+    images: &'m Tree,
+) -> Message<impl Iterator<Item = &'m [u8]>> {
     let route = &slot.route;
     let interface = sockets.interface(route.network);
     let (to, leave) = match (way, slot.body) {
@@ -340,7 +358,7 @@ fn message<'m>(
         _ => (To::Udp(route.to), Some(leave(slot, interface))),
     };
     Message {
-        parts: [stage.bytes(staged), slot.bytes()],
+        parts: stage.parts(staged, images).chain(iter::once(slot.bytes()).filter(|bytes| !bytes.is_empty())),
         to,
         leave,
         segment: staged.burst.and_then(Burst::segment),

@@ -13,7 +13,10 @@ use crate::proto::outbox::{Outbox, Route, Window};
 use crate::time::Duration;
 use crate::wire::tftp;
 
+/// Before the image was written: it is read from its file each time
 const NOW: Instant = Instant::from_secs(1_000);
+/// Long after: it is kept in memory
+const LATER: Instant = Instant::from_secs(100_000_000_000);
 const BLKSIZE: u16 = 1_000;
 
 struct Bench {
@@ -28,7 +31,7 @@ struct Bench {
 
 impl Bench {
     fn new(name: &str) -> Self {
-        let content: Vec<u8> = (0..200_500u32).map(|i| (i * 7 / 5 % 251) as u8).collect();
+        let content: Vec<u8> = (0..299_500u32).map(|i| (i * 7 / 5 % 251) as u8).collect();
         let root = std::env::temp_dir().join(format!("reveille-send-{name}-{}", std::process::id()));
         fs::create_dir_all(&root).expect("a directory");
         let path = root.join("image");
@@ -97,17 +100,22 @@ fn route() -> Route {
 
 #[test]
 fn what_finds_no_room_is_sent_later_in_order_and_whole() {
-    let mut bench = Bench::new("later");
+    sends_all_of_an_image(Bench::new("later-read"), NOW);
+    sends_all_of_an_image(Bench::new("later-resident"), LATER);
+}
+
+fn sends_all_of_an_image(mut bench: Bench, begin: Instant) {
     let mut outbox = Outbox::new();
-    // The image ends in a short block: 201 blocks, in windows of 3.
-    for first in (1..=201).step_by(3) {
+    // The image ends in a short block: 300 blocks, in windows of 3. One of them lies in two pieces of memory.
+    for first in (1..=300).step_by(3) {
         outbox.window(route(), bench.window(first, 3));
     }
-    bench.send(NOW, &mut outbox);
+    bench.send(begin, &mut outbox);
+    assert_eq!(bench.tree.resident(bench.image.id, 0, 1).is_some(), begin == LATER);
     assert!(bench.sender.is_full(Way::Transfer), "nobody reads");
     assert!(!bench.sender.parked.is_empty() && bench.stats().1 == 0);
 
-    let mut now = NOW;
+    let mut now = begin;
     let mut found = bench.blocks();
     while let Some(retry_at) = bench.sender.next_deadline() {
         assert!(retry_at <= now + PARKED_RETRY);
@@ -116,7 +124,7 @@ fn what_finds_no_room_is_sent_later_in_order_and_whole() {
         found.extend(bench.blocks());
     }
     assert!(!bench.sender.is_full(Way::Transfer));
-    assert_eq!(found.iter().map(|(block, _)| *block).collect::<Vec<_>>(), (1..=201).collect::<Vec<_>>());
+    assert_eq!(found.iter().map(|(block, _)| *block).collect::<Vec<_>>(), (1..=300).collect::<Vec<_>>());
     assert!(found.iter().flat_map(|(_, payload)| payload).eq(&bench.content));
 }
 
@@ -148,20 +156,32 @@ fn what_finds_no_room_for_a_second_is_dropped_and_counted() {
 
 #[test]
 fn blocks_leave_one_by_one_where_the_kernel_does_not_cut_them() {
-    let mut bench = Bench::new("blocks");
-    let burst = bursts(bench.window(1, 8)).next().expect("one burst");
-    let mut outbox = Outbox::new();
-    outbox.window(route(), bench.window(1, 8));
-    let slot = outbox.slots()[0].clone();
-    bench.sender.stage.push_burst(NOW, 0, burst, &mut bench.tree).expect("a read");
-    let staged = bench.sender.stage.messages()[0].clone();
-    let socket = bench.sockets.by(Way::Transfer).expect("a socket");
-    bench.sender.transmit_blocks(Way::Transfer, socket, burst, &staged, &slot);
-    assert_eq!(bench.stats(), (8, 0));
-    let mut buffer = [0; 4_000];
-    for number in 1..=8 {
-        let len = std::io::Read::read(&mut &bench.far_end, &mut buffer).expect("a datagram a block");
-        assert_eq!((len, buffer[3]), (1_004, number));
+    for is_loaded in [false, true] {
+        let mut bench = Bench::new("blocks");
+        // The last block is short, and the seventh lies in two pieces of memory.
+        let burst = bursts(bench.window(256, 45)).next().expect("one burst");
+        let mut outbox = Outbox::new();
+        outbox.window(route(), burst.window);
+        let slot = outbox.slots()[0].clone();
+        if is_loaded {
+            let Window { image, offset, len, .. } = burst.window;
+            assert!(bench.tree.load(LATER, image, offset, len as usize));
+            bench.sender.stage.push_gathered(0, burst);
+        } else {
+            bench.sender.stage.push_read(0, burst, &mut bench.tree).expect("a read");
+        }
+        let staged = bench.sender.stage.messages()[0].clone();
+        let socket = bench.sockets.by(Way::Transfer).expect("a socket");
+        bench.sender.transmit_blocks(Way::Transfer, socket, burst, &staged, &slot, &bench.tree);
+        assert_eq!(bench.stats(), (45, 0));
+        let mut buffer = [0; 4_000];
+        let mut content = Vec::new();
+        for number in 256..=300u16 {
+            let len = std::io::Read::read(&mut &bench.far_end, &mut buffer).expect("a datagram a block");
+            assert_eq!(buffer[2..4], number.to_be_bytes());
+            content.extend_from_slice(&buffer[4..len]);
+        }
+        assert!(content == bench.content[255_000..]);
     }
 }
 

@@ -1,7 +1,9 @@
-//! `reveille rack`: a rack boots in process, with a board to watch and a report at the end.
+//! `reveille rack`: a rack boots in process or on a wire, with a board to watch and a report at the end.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::firmware::Model;
@@ -9,6 +11,7 @@ use super::link::Faults;
 use super::machine::Stage;
 use super::report::Board;
 use super::site::files;
+use super::wire;
 use super::world::{Rack, Setup};
 use crate::args;
 use crate::time::Duration;
@@ -19,14 +22,30 @@ const FRAME: Duration = Duration::from_millis(500);
 const LINE: Duration = Duration::from_secs(10);
 /// What a frame costs in real time, so that the eye can follow
 const PACE: std::time::Duration = std::time::Duration::from_millis(25);
+/// On a wire it is drawn again this often
+const WIRE_FRAME: Duration = Duration::from_millis(250);
+/// How often a machine on a wire goes through its boot order before somebody would go and look
+const WIRE_ROUNDS: u32 = 3;
 /// Cells of a bar
 const BAR: usize = 30;
+
+/// A report
+#[derive(Debug)]
+pub struct Said {
+    /// As it is printed
+    pub text: String,
+    /// Whether all machines have booted, and nothing was wrong
+    pub is_clean: bool,
+}
 
 /// Boots the rack that the arguments describe, draws the board on the standard error, and returns the report
 ///
 /// # Errors
-/// What an argument should be instead; the report, where a machine did not boot or something was wrong.
-pub fn run(arguments: &args::Rack, is_terminal: bool) -> Result<String, String> {
+/// What an argument should be instead, or why an interface cannot be opened.
+pub fn run(arguments: &args::Rack, is_terminal: bool) -> Result<Said, String> {
+    if let Some(interface) = &arguments.interface {
+        return run_on_wire(arguments, interface, is_terminal);
+    }
     let mut rack = Rack::new(setup(arguments)?);
     let mut screen = Screen { is_terminal, lines: 0 };
     let every = if is_terminal { FRAME } else { LINE };
@@ -39,12 +58,73 @@ pub fn run(arguments: &args::Rack, is_terminal: bool) -> Result<String, String> 
     }
     screen.draw(&rack.board());
     let report = rack.finish();
-    let said = if arguments.json {
-        serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n"
-    } else {
-        report.to_string()
+    said(&report, &report, report.is_clean(), arguments.json)
+}
+
+/// The same on a wire. A signal ends it early, with a report of how far it came.
+fn run_on_wire(arguments: &args::Rack, interface: &str, is_terminal: bool) -> Result<Said, String> {
+    let count = usize::try_from(arguments.machines).map_err(|error| error.to_string())?;
+    let models = models(&arguments.firmware)?;
+    let setup = wire::Setup {
+        seed: arguments.seed,
+        machines: models.iter().copied().cycle().take(count).collect(),
+        power_on: power_on_of(arguments)?,
+        rounds: WIRE_ROUNDS,
+        root: arguments.root.clone(),
     };
-    if report.is_clean() { Ok(said) } else { Err(format!("not all is well in this rack\n{said}")) }
+    let mut rack = wire::Rack::new(interface, setup).map_err(|error| error.to_string())?;
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, is_interrupted.clone()).map_err(|error| error.to_string())?;
+    }
+    let mut screen = Screen { is_terminal, lines: 0 };
+    let every = if is_terminal { WIRE_FRAME } else { LINE };
+    let mut next = Duration::ZERO;
+    while !is_interrupted.load(Ordering::Relaxed)
+        && rack.turn().map_err(|error| format!("{interface}: {error}"))?
+    {
+        if rack.elapsed() >= next {
+            screen.draw(&rack.board());
+            next = rack.elapsed() + every;
+        }
+    }
+    screen.draw(&rack.board());
+    let report = rack.report(is_interrupted.load(Ordering::Relaxed));
+    said(&report, &report, report.is_clean(), arguments.json)
+}
+
+/// A report in the form that was asked for
+fn said(
+    text: &impl std::fmt::Display,
+    json: &impl serde::Serialize,
+    is_clean: bool,
+    as_json: bool,
+) -> Result<Said, String> {
+    let text = if as_json {
+        serde_json::to_string_pretty(json).map_err(|error| error.to_string())? + "\n"
+    } else {
+        text.to_string()
+    };
+    Ok(Said { text, is_clean })
+}
+
+/// The kinds that `mix` or a list of names stands for
+fn models(text: &str) -> Result<Vec<Model>, String> {
+    if text == "mix" {
+        return Ok(Model::ALL.to_vec());
+    }
+    let model = |name: &str| {
+        Model::from_name(name).ok_or_else(|| {
+            let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
+            format!("--firmware {text}: write mix, or some of {}", names.join(","))
+        })
+    };
+    text.split(',').map(model).collect()
+}
+
+fn power_on_of(arguments: &args::Rack) -> Result<Duration, String> {
+    power_on(&arguments.power_on)
+        .ok_or_else(|| format!("--power-on {}: write burst, or ramp:60s", arguments.power_on))
 }
 
 fn setup(arguments: &args::Rack) -> Result<Setup, String> {
@@ -52,16 +132,9 @@ fn setup(arguments: &args::Rack) -> Result<Setup, String> {
     let setup = Setup::new(arguments.seed);
     let mut setup = match arguments.firmware.as_str() {
         "mix" => setup.mix(count),
-        name => {
-            let model = Model::from_name(name).ok_or_else(|| {
-                let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
-                format!("--firmware {name}: write mix, or one of {}", names.join(", "))
-            })?;
-            setup.of(model, count)
-        }
+        names => setup.of(&models(names)?, count),
     };
-    setup.power_on = power_on(&arguments.power_on)
-        .ok_or_else(|| format!("--power-on {}: write burst, or ramp:60s", arguments.power_on))?;
+    setup.power_on = power_on_of(arguments)?;
     let loss_ppm = per_million(&arguments.loss)
         .filter(|ppm| *ppm <= 500_000)
         .ok_or_else(|| format!("--loss {}: write a percentage up to 50%, like 2% or 0.5%", arguments.loss))?;

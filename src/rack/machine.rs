@@ -32,6 +32,15 @@ pub(crate) struct Identity {
     pub uuid: [u8; 16],
 }
 
+impl Identity {
+    /// QEMU's machines have no UUID of their own, as the captures show; a board's has its MAC address in it
+    pub(crate) fn new(mac: MacAddr, model: Model) -> Self {
+        let [a, b, c, d, e, f] = mac.0;
+        let board = [0x4c, 0x4c, 0x45, 0x44, 0, 0x52, 0x35, 0x10, 0x80, 0x52, a, b, c, d, e, f];
+        Self { mac, uuid: if model.has_uuid() { board } else { [0; 16] } }
+    }
+}
+
 /// Why an attempt to boot failed
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Failure {
@@ -335,6 +344,8 @@ pub(crate) struct Machine {
     pub model: Model,
     pub count: Count,
     pub failure: Option<Failure>,
+    /// The last failure and the file that it was about, until somebody has taken it up
+    told: Option<String>,
     firmware: Box<dyn Firmware>,
     task: Task,
     card: Card,
@@ -367,6 +378,7 @@ impl Machine {
             model,
             count: Count::default(),
             failure: None,
+            told: None,
             firmware: model.start(),
             task: Task::Off,
             card: Card::default(),
@@ -394,6 +406,11 @@ impl Machine {
             Task::Http(download) => Some(download.progress()),
             _ => None,
         }
+    }
+
+    /// Why an attempt has failed, with the file that it was about, once
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        self.told.take()
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -534,6 +551,10 @@ impl Machine {
             self.known.one_port = None;
         }
         let step = self.firmware.next(&mut self.known, outcome);
+        if let Step::Fail(failure) = step {
+            let file = self.progress().map_or(String::new(), |(name, ..)| format!(" ({name})"));
+            self.told = Some(format!("{failure}{file}"));
+        }
         let keeps =
             matches!(&step, Step::Http(_, server, _) if self.kept.is_some_and(|(to, _)| to == *server));
         if !keeps && let Some((_, stream)) = self.kept.take() {

@@ -1,22 +1,26 @@
-//! `reveille rack`: simulated machines boot from the production shard, in virtual time.
+//! `reveille rack`: simulated machines boot from the production shard in virtual time, or on a wire from any server.
 //!
 //! Each machine is the model of a firmware: it sends what the firmware sends, keeps its timers and retry counts, refuses what
-//! it refuses, and compares every byte that it loads. Between them and the shard lie a switch whose faults a seed decides, other
-//! people's DHCP servers, and a relay. After each event it is checked that no address is given twice, nothing is sent that
-//! its client must refuse, and nothing is sent again without need; at the end, that all have booted and nothing of them is left.
-//! The same seed gives the same run, event by event.
+//! it refuses, and compares every byte that it loads. It knows frames and time as plain values; two drivers carry them:
 //!
-//! It opens no socket and reads no clock. DHCP, ARP, IPv4 and UDP are smoltcp's, never [`crate::wire`]'s: a mistake in our codec
-//! must not cancel itself out.
+//! - `world`: between the machines and the shard lie a switch whose faults a seed decides, other people's DHCP servers, and a relay.
+//!   After each event it is checked that no address is given twice, nothing is sent that its client must refuse, and nothing is sent
+//!   again without need; at the end, that all have booted and nothing of them is left. The same seed gives the same run, event by
+//!   event. It opens no socket and reads no clock.
+//! - [`wire`]: a packet socket of [`crate::io::frames`], the real clock, and whatever server is there.
 //!
-//! - `firmware`: the models; `machine`: what they run on; `dhcp`, `tftp`, `http`: their clients; `message`, `frames`: their codecs
+//! DHCP, ARP, IPv4, UDP and TCP are smoltcp's, never [`crate::wire`]'s: a mistake in our codec must not cancel itself out.
+//!
+//! - `firmware`: the models; `machine`: what they run on; `card`: its ARP; `dhcp`, `tftp`, `http`: its clients; `connections`: its TCP
+//!   on a wire; `message`, `frames`: their codecs; `expected`: what the bytes that they load are held against
 //! - `host`: the shard's kernel and disk; `other`: another DHCP server, a relay; `link`: the wires; `site`: plan and files
-//! - `check`: what must hold; `bug`: mistakes put in to see that they are found; `report`: how it went
+//! - `check`: what must hold; `bug`: mistakes put in to see that they are found; `report`: how it went; [`command`]: what the user sees
 
 mod bug;
 mod card;
 mod check;
 pub mod command;
+mod connections;
 mod dhcp;
 mod expected;
 mod firmware;
@@ -31,13 +35,15 @@ mod random;
 mod report;
 mod site;
 mod tftp;
+pub mod wire;
 mod world;
 
 pub use bug::Bug;
 pub use check::Violation;
+pub use expected::Checked;
 pub use firmware::Model;
 pub use link::Faults;
-pub use machine::{Failure, Stage};
+pub use machine::{Failure, Retries, Stage};
 pub use report::{Board, Report};
 pub use site::{Files, Segment, Site, files};
 pub use world::{Rack, Setup};

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::check::{Checker, Violation};
 use super::firmware::Model;
-use super::machine::Stage;
+use super::machine::{Machine, Stage};
 use crate::time::Duration;
 
 /// The machines of one model
@@ -32,6 +32,17 @@ pub struct Board {
     pub bytes: u64,
     /// What clients had to send again
     pub retries: u64,
+}
+
+impl Board {
+    pub(crate) fn add(&mut self, machine: &Machine) {
+        *self.stages.entry(machine.stage()).or_default() += 1;
+        let of_model = self.models.entry(machine.model).or_default();
+        of_model.machines += 1;
+        of_model.booted += usize::from(machine.stage() == Stage::Booted);
+        self.bytes += machine.count.bytes;
+        self.retries += machine.count.retries.total();
+    }
 }
 
 /// How it went. Times are virtual, from a machine's power-on.
@@ -85,17 +96,13 @@ impl Report {
         checker: Checker,
     ) -> Self {
         times.sort_unstable();
-        let quantile = |percent: usize| {
-            let at = (times.len() * percent).div_ceil(100).saturating_sub(1);
-            times.get(at).map_or(0, |time| time.as_micros())
-        };
         Self {
             seed,
             machines,
             booted: times.len(),
-            p50_us: quantile(50),
-            p99_us: quantile(99),
-            max_us: quantile(100),
+            p50_us: quantile(&times, 50),
+            p99_us: quantile(&times, 99),
+            max_us: quantile(&times, 100),
             mean_us: times.iter().map(|time| time.as_micros()).sum::<u64>() / times.len().max(1) as u64,
             elapsed_us: elapsed.as_micros(),
             retries,
@@ -119,6 +126,12 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         self.booted == self.machines && self.found.is_empty()
     }
+}
+
+/// The time by which so many of a hundred were up; `times` are sorted
+pub(crate) fn quantile(times: &[Duration], percent: usize) -> u64 {
+    let at = (times.len() * percent).div_ceil(100).saturating_sub(1);
+    times.get(at).map_or(0, |time| time.as_micros())
 }
 
 /// For people

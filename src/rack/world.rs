@@ -98,10 +98,11 @@ impl Setup {
         self
     }
 
-    /// `count` machines of one kind, where such machines boot
+    /// `count` machines of these kinds in turn, where such machines boot
     #[must_use]
-    pub fn of(mut self, model: Model, count: usize) -> Self {
-        self.machines = vec![(model, model.segment()); count];
+    pub fn of(mut self, models: &[Model], count: usize) -> Self {
+        let machines = models.iter().map(|model| (*model, model.segment()));
+        self.machines = machines.cycle().take(count).collect();
         self
     }
 }
@@ -284,14 +285,7 @@ impl Rack {
     /// Where everybody stands
     pub fn board(&self) -> Board {
         let mut board = Board { elapsed: self.now.since(DAWN), ..Board::default() };
-        for place in &self.places {
-            *board.stages.entry(place.machine.stage()).or_default() += 1;
-            let of_model = board.models.entry(place.machine.model).or_default();
-            of_model.machines += 1;
-            of_model.booted += usize::from(place.machine.stage() == Stage::Booted);
-            board.bytes += place.machine.count.bytes;
-            board.retries += place.machine.count.retries.total();
-        }
+        self.places.iter().for_each(|place| board.add(&place.machine));
         board
     }
 
@@ -606,11 +600,5 @@ fn identity(first: MacAddr, i: usize, model: Model) -> Identity {
     let number = u64::from_be_bytes([0, 0, a, b, c, d, e, f]) + i as u64;
     let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
     let mac = MacAddr([a, b, c, d, e, f]);
-    // QEMU's machines have none of their own, as the captures show; a board's has its MAC address in it.
-    let uuid = if model.has_uuid() {
-        [0x4c, 0x4c, 0x45, 0x44, 0, 0x52, 0x35, 0x10, 0x80, 0x52, a, b, c, d, e, f]
-    } else {
-        [0; 16]
-    };
-    Identity { mac, uuid }
+    Identity::new(mac, model)
 }

@@ -60,7 +60,7 @@ fn setup(seed: u64) -> Setup {
     let count = usize::try_from(1 + dice.roll(most)).unwrap_or(1);
     let setup = Setup::new(seed);
     let mut setup = match dice.roll(3) {
-        0 => setup.of(dice.pick(&Model::ALL), count),
+        0 => setup.of(&[dice.pick(&Model::ALL)], count),
         _ => setup.mix(count),
     };
     let mtu = dice.pick(&[1500, 1500, 1500, 9000, 1420, 1280, 600]);

@@ -181,7 +181,7 @@ fn an_operating_system_gets_a_boot_file_only_by_name() {
 #[test]
 fn ipxe_is_never_handed_ipxe() {
     let plan = |names: &'static [&str]| {
-        let rules = well_known::rules(|name| names.contains(&name));
+        let rules = well_known::rules(|_, name| names.contains(&name));
         Plan::new(vec![network(Mode::Full)], rules, Vec::new(), Vec::new())
     };
     let chain = plan(&["undionly.kpxe", "boot.ipxe"]);
@@ -276,4 +276,91 @@ fn a_menu_is_for_roms() {
         Vec::new(),
     );
     assert!(shown(&asked, &ipxe()) && !shown(&asked, &client()));
+}
+
+fn assigned(image: &str) -> Option<Assigned> {
+    Some(Assigned::for_rule(image.to_owned(), None))
+}
+
+/// The image that a client boots
+fn booted<'p>(plan: &'p Plan, client: &Client<'_>) -> Option<(&'p str, Reason)> {
+    plan.answer(client).image.map(|chosen| (chosen.assigned.image.as_str(), chosen.reason))
+}
+
+#[test]
+fn an_image_is_apart_from_the_boot_file_but_for_ipxe() {
+    let for_subnet = Match::Subnet(vec![Cidr::new(Ipv4Addr::new(10, 44, 0, 0), 24)]);
+    let rules = vec![
+        Rule { image: assigned("a"), ..rule(1, vec![for_subnet], "-") },
+        Rule { image: assigned("b"), ..rule(2, vec![Match::Mac(texts("88:99"))], "pxelinux.0") },
+        rule(3, vec![], "lpxelinux.0"),
+    ];
+    let by_mac = Assigned::for_machine("c".to_owned(), None, KnownBy::Mac);
+    let machines = vec![Machine { image: Some(by_mac), ..machine(Some(NAMED), None, None) }];
+    let plan = Plan::new(vec![network(Mode::Full)], rules, Vec::new(), machines).with_ports(80, 69);
+    let number = |number| Reason::Rule { number, line: number * 10 };
+    let relayed = Some(Ipv4Addr::new(10, 44, 0, 1));
+    let other = MacAddr([2; 6]);
+    for (mac, link, image, rom, ipxe_gets) in [
+        (
+            other,
+            relayed,
+            Some(("a", number(1))),
+            "lpxelinux.0",
+            "http://192.168.99.1/images/192.168.99.1/a.ipxe",
+        ),
+        (MAC, None, Some(("b", number(2))), "pxelinux.0", "pxelinux.0"),
+        (
+            MAC,
+            relayed,
+            Some(("a", number(1))),
+            "pxelinux.0",
+            "http://192.168.99.1/images/192.168.99.1/a.ipxe",
+        ),
+        (other, None, None, "lpxelinux.0", "lpxelinux.0"),
+        (
+            NAMED,
+            None,
+            Some(("c", Reason::Machine { line: 99 })),
+            "pxelinux.0",
+            "http://192.168.99.1/images/192.168.99.1/by-mac/88-99-aa-00-00-01.ipxe",
+        ),
+    ] {
+        let at = |client| Client { mac, link, ..client };
+        assert_eq!(booted(&plan, &at(client())), image, "{mac} {link:?}");
+        assert_eq!(given(&plan, &at(client())).0, rom, "{mac} {link:?}");
+        assert_eq!(given(&plan, &at(ipxe())).0, ipxe_gets, "{mac} {link:?}");
+    }
+}
+
+#[test]
+fn a_machine_with_an_image_is_asked_nothing() {
+    let items = vec![MenuItem { kind: 0, text: "Disk".into(), boot: None, servers: Vec::new() }];
+    let menu = Menu { prompt: "Boot".into(), timeout_s: 5, items };
+    let menus = vec![(Vec::new(), menu, Reason::Menu { line: 30 })];
+    let machines = vec![Machine { image: assigned("c"), ..machine(Some(NAMED), None, None) }];
+    let plan = Plan::new(vec![network(Mode::Full)], vec![rule(1, vec![], "a.0")], menus, machines);
+    assert!(plan.answer(&client()).menu.is_some());
+    let named = Client { mac: NAMED, ..client() };
+    assert!(plan.answer(&named).menu.is_none());
+    assert_eq!(given(&plan, &named), ("a.0".to_owned(), 1));
+}
+
+#[test]
+fn a_name_tells_no_more_than_it_says() {
+    let rules = vec![
+        Rule { image: assigned("mac"), ..rule(1, vec![Match::Mac(texts("*"))], "-") },
+        Rule { image: assigned("arch"), ..rule(2, vec![Match::Arch(vec![Arch::X64_UEFI])], "-") },
+    ];
+    let by_serial = Machine { serial: Some("S1".into()), image: assigned("s"), ..machine(None, None, None) };
+    let plan = Plan::new(vec![network(Mode::Full)], rules, Vec::new(), vec![by_serial]);
+    let image = |name, arch| {
+        let choice = plan.choice(name, arch, None).unwrap();
+        choice.image.map(|chosen| chosen.assigned.image.as_str())
+    };
+    assert_eq!(image(Name::Mac(MAC), Arch::X86_BIOS), Some("mac"));
+    assert_eq!(image(Name::Anybody, Arch::X86_BIOS), None, "nobody's MAC address is none that matches");
+    assert_eq!(image(Name::Anybody, Arch::X64_UEFI), Some("arch"));
+    assert_eq!(image(Name::Serial("S1"), Arch::X64_UEFI), Some("s"));
+    assert_eq!(image(Name::Serial("S2"), Arch::X64_UEFI), None);
 }

@@ -52,15 +52,26 @@ pub const LOADERS: &[Loaders] = &[
     },
 ];
 
-/// The rules for the loaders that `exists` finds below the root: iPXE first, since it must get its script and no loader
-pub fn rules(exists: impl Fn(&str) -> bool) -> Vec<Rule> {
+/// Where a loader lies
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the root: the operator's own
+    Root,
+    /// In a package of the system
+    System,
+}
+
+/// The rules for the loaders that `exists` finds, those in the root before any of the system's. iPXE comes first, since it must
+/// get its script and no loader.
+pub fn rules(exists: impl Fn(Place, &str) -> bool) -> Vec<Rule> {
     let mut rules = Vec::new();
     let ipxe = Match::Loader(vec![LoaderName::Ipxe]);
-    if exists(IPXE_SCRIPT) {
+    if exists(Place::Root, IPXE_SCRIPT) {
         rules.push(rule(vec![ipxe], IPXE_SCRIPT));
     }
     for loaders in LOADERS {
-        if let Some(name) = loaders.names.iter().find(|name| exists(name)) {
+        let found = |place| loaders.names.iter().find(|name| exists(place, name));
+        if let Some(name) = found(Place::Root).or_else(|| found(Place::System)) {
             let archs = [Some(loaders.arch), loaders.http_arch].into_iter().flatten().collect();
             rules.push(rule(vec![Match::Arch(archs)], name));
         }
@@ -106,7 +117,12 @@ mod tests {
 
     #[test]
     fn the_first_loader_that_exists_is_used() {
-        let rules = rules(|name| ["boot.ipxe", "pxelinux.0", "undionly.kpxe", "grubx64.efi"].contains(&name));
+        let in_root = ["boot.ipxe", "undionly.kpxe", "pxelinux.0"];
+        let in_system = ["lpxelinux.0", "grubx64.efi"];
+        let rules = rules(|place, name| match place {
+            Place::Root => in_root.contains(&name),
+            Place::System => in_system.contains(&name),
+        });
         let files: Vec<_> = rules
             .iter()
             .map(|rule| match &rule.boots {

@@ -11,7 +11,7 @@ use std::ptr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::count;
-use crate::limits::BATCH;
+use crate::limits::{BATCH, WINDOWSIZE_MAX};
 
 /// Room for a `sockaddr_in` or a `sockaddr_ll`
 #[derive(Clone, Copy)]
@@ -304,9 +304,9 @@ pub(in crate::io) struct Leave {
 
 /// One message to send
 #[derive(Clone, Copy, Debug)]
-pub(in crate::io) struct Message<'a> {
-    /// Its bytes, in two pieces
-    pub(in crate::io) parts: [&'a [u8]; 2],
+pub(in crate::io) struct Message<P> {
+    /// Its bytes, in pieces: [`PARTS_MAX`] at most
+    pub(in crate::io) parts: P,
     /// Where to
     pub(in crate::io) to: To,
     /// Where from (UDP sockets)
@@ -315,11 +315,18 @@ pub(in crate::io) struct Message<'a> {
     pub(in crate::io) segment: Option<u16>,
 }
 
+/// Pieces of the messages of one call
+const PARTS: usize = 2048;
+/// Pieces of one message: a header and the content of each block of a window, one of which may lie apart
+pub(in crate::io) const PARTS_MAX: usize = 2 * WINDOWSIZE_MAX as usize + 1;
+// The kernel takes 1024 (UIO_MAXIOV).
+const _: () = assert!(PARTS_MAX <= PARTS && PARTS_MAX <= 1024);
+
 /// Room for the headers of one batch of messages
 pub(in crate::io) struct SendBatch {
     names: Vec<Name>,
     controls: Vec<SendControls>,
-    parts: Vec<[libc::iovec; 2]>,
+    parts: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
 }
 
@@ -330,34 +337,34 @@ unsafe impl Send for SendBatch {}
 impl SendBatch {
     /// Room for [`BATCH`] messages
     pub(in crate::io) fn new() -> Self {
-        const EMPTY: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         let info = PacketInfo { interface: 0, source: [0; 4], destination: [0; 4] };
         let controls = SendControls {
             info: Control::new(libc::IPPROTO_IP, libc::IP_PKTINFO, info),
             segment: Control::new(libc::SOL_UDP, libc::UDP_SEGMENT, 0),
         };
         let mut names = vec![Name::EMPTY; BATCH];
-        let mut parts = vec![[EMPTY; 2]; BATCH];
-        let headers = (names.iter_mut().zip(&mut parts))
-            .map(|(name, parts)| {
+        let headers = (names.iter_mut())
+            .map(|name| {
                 let mut header = empty_header();
                 header.msg_hdr.msg_name = name.0.as_mut_ptr().cast();
-                header.msg_hdr.msg_iov = parts.as_mut_ptr();
-                header.msg_hdr.msg_iovlen = 2;
                 header
             })
             .collect();
-        Self { names, controls: vec![controls; BATCH], parts, headers }
+        Self { names, controls: vec![controls; BATCH], parts: Vec::with_capacity(PARTS), headers }
     }
 
-    fn fill(&mut self, index: usize, message: &Message<'_>) {
+    fn fill<'a>(&mut self, index: usize, message: Message<impl IntoIterator<Item = &'a [u8]>>) {
+        let first = self.parts.len();
+        for part in message.parts {
+            self.parts.push(libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+        }
+        assert!(self.parts.len() <= PARTS, "no message has more than PARTS_MAX pieces");
         let header = &mut self.headers[index].msg_hdr;
+        header.msg_iov = self.parts.as_mut_ptr().wrapping_add(first);
+        header.msg_iovlen = (self.parts.len() - first) as _;
         let (name, name_len) = Name::emit(message.to);
         self.names[index] = name;
         header.msg_namelen = name_len as libc::socklen_t;
-        self.parts[index] = message
-            .parts
-            .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
         let controls = &mut self.controls[index];
         if let Some(leave) = message.leave {
             controls.info.value.interface = leave.interface;
@@ -376,18 +383,20 @@ impl SendBatch {
         header.msg_controllen = len as _;
     }
 
-    /// Hands up to [`BATCH`] messages to the kernel, in order; never waits.
+    /// Hands messages to the kernel, in order, as many as a batch has room for; never waits.
     ///
-    /// Returns how many it took: fewer than given where one after the first was refused, and then the next call with
-    /// that one tells why.
-    pub(in crate::io) fn send<'a>(
+    /// Returns how many it took, one at least where any was given: fewer where one after the first was refused, and then the
+    /// next call with that one tells why.
+    pub(in crate::io) fn send<'a, P: IntoIterator<Item = &'a [u8]>>(
         &mut self,
         socket: BorrowedFd<'_>,
-        messages: impl Iterator<Item = Message<'a>>,
+        mut messages: impl Iterator<Item = Message<P>>,
     ) -> io::Result<usize> {
         let mut filled = 0;
-        for message in messages.take(BATCH) {
-            self.fill(filled, &message);
+        self.parts.clear();
+        while filled < BATCH && self.parts.len() + PARTS_MAX <= PARTS {
+            let Some(message) = messages.next() else { break };
+            self.fill(filled, message);
             filled += 1;
         }
         if filled == 0 {
@@ -395,7 +404,8 @@ impl SendBatch {
         }
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: the first `filled` headers were filled above: names, parts and controls are of `self`, borrowed
-        // mutably here, and the parts' bytes are borrowed for 'a, which outlives the call. The kernel only reads them.
+        // mutably here; `parts` has not moved since, as it never grows beyond what it was made for; and the parts' bytes
+        // are borrowed for 'a, which outlives the call. The kernel only reads them.
         let result = unsafe {
             libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), filled as libc::c_uint, flags as _)
         };

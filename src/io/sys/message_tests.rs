@@ -17,7 +17,7 @@ fn socket() -> (UdpSocket, SocketAddrV4) {
     (socket, address)
 }
 
-fn message<'a>(head: &'a [u8], rest: &'a [u8], to: SocketAddrV4) -> Message<'a> {
+fn message<'a>(head: &'a [u8], rest: &'a [u8], to: SocketAddrV4) -> Message<[&'a [u8]; 2]> {
     Message { parts: [head, rest], to: To::Udp(to), leave: None, segment: None }
 }
 

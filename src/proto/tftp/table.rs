@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 use super::transfer::Transfer;
 use crate::time::{Duration, Instant};
 
-/// Peers remembered after their transfer; a power of two
+/// Places at which the ends of transfers are remembered; a power of two
 const ENDED: usize = 1024;
 /// How long a peer whose transfer ended may still send its packets
 const ENDED_FOR: Duration = Duration::from_secs(5);
@@ -18,7 +18,8 @@ pub(super) struct Table {
     transfers: Box<[Option<Transfer>]>,
     vacant: Vec<u32>,
     by_client: HashMap<SocketAddrV4, u32>,
-    ended: Box<[Option<(SocketAddrV4, Instant)>; ENDED]>,
+    /// When a transfer last ended at each place of [`Table::place`]
+    ended: Box<[Option<Instant>; ENDED]>,
 }
 
 impl Table {
@@ -65,14 +66,14 @@ impl Table {
         let client = transfer.client();
         self.by_client.remove(&client);
         self.vacant.push(key);
-        self.ended[self.place(client)] = Some((client, now));
+        self.ended[self.place(client)] = Some(now);
         Some(transfer)
     }
 
-    /// Whether the peer's transfer ended so lately that its packets may still be on their way. The memory is bounded: in
-    /// a crowd, a peer may be forgotten.
+    /// Whether the peer's transfer may have ended so lately that its packets are still on their way. The memory is bounded:
+    /// in a crowd a peer's place is taken by another, and then it is said of both.
     pub(super) fn ended_lately(&self, now: Instant, peer: SocketAddrV4) -> bool {
-        self.ended[self.place(peer)].is_some_and(|(other, at)| other == peer && now.since(at) < ENDED_FOR)
+        self.ended[self.place(peer)].is_some_and(|at| now.since(at) < ENDED_FOR)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash are as good as any")]
@@ -91,6 +92,22 @@ mod tests {
     use super::*;
     use crate::boot::image::{Image, ImageId};
     use crate::wire::tftp::Options;
+
+    #[test]
+    fn in_a_crowd_nobody_is_taken_for_a_foreigner() {
+        let mut table = Table::new(1);
+        let image = Image { id: ImageId(0), size: 0, modified_s: 0, version: 0, media_type: "" };
+        let now = Instant::from_secs(1);
+        let peers = (0..5_000_u32).map(|i| SocketAddrV4::new(Ipv4Addr::from(i), 49_153));
+        for client in peers.clone() {
+            let asker = Asker { client, source: Ipv4Addr::LOCALHOST, network: 0, request: 1 };
+            let agreed = Agreed::on(&Options::default(), &Settings::default());
+            let key = table.insert(Transfer::new(now, asker, b"f", &image, agreed));
+            table.remove(now, key);
+        }
+        assert!(peers.clone().all(|peer| table.ended_lately(now + Duration::from_secs(1), peer)));
+        assert!(!peers.clone().any(|peer| table.ended_lately(now + Duration::from_secs(60), peer)));
+    }
 
     #[test]
     fn years_of_clients_take_no_memory() {

@@ -97,7 +97,8 @@ impl Firmware for Bios {
                 self.names = config::names(known).chain(["default".into()]).collect();
                 self.walk()
             }
-            (Phase::Walk, Outcome::Missing) => self.walk(),
+            // To pxelinux any ERROR says that there is no such file.
+            (Phase::Walk, Outcome::Missing | Outcome::Failed(Failure::TftpError)) => self.walk(),
             (Phase::Walk, Outcome::Fetched(file)) => {
                 self.files = config::pxelinux(&file.text).into();
                 if self.files.is_empty() { Step::Fail(Failure::NothingToLoad) } else { self.load_next() }

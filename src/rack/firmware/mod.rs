@@ -57,6 +57,11 @@ impl Model {
         }
     }
 
+    /// Its number, which the MAC addresses of a rack on a wire carry
+    pub(crate) fn number(self) -> u8 {
+        1 + self as u8
+    }
+
     /// The model of that name
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|model| model.name() == name)

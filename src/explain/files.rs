@@ -1,0 +1,140 @@
+//! What a machine fetches after its boot file: the loader's configuration, and what that loads, each with where it comes from.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use super::request::Machine;
+use super::{Row, local_name};
+use crate::boot::plan::{Chosen, Plan};
+use crate::config::Files;
+use crate::content::Placed;
+use crate::wire::ethernet::MacAddr;
+
+/// The files that the server has
+pub trait Served {
+    /// Whether one of that name is served
+    fn exists(&self, name: &str) -> bool;
+
+    /// Where what is served at that name comes from, for whoever asks from `peer`
+    fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed>;
+}
+
+impl Served for Files {
+    fn exists(&self, name: &str) -> bool {
+        Files::exists(self, name)
+    }
+
+    fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed> {
+        Files::place(self, name, peer)
+    }
+}
+
+/// What comes after the boot files of some stages; each configuration is told once
+pub(super) fn write(
+    out: &mut String,
+    plan: &Plan,
+    rows: &[Row<'_>],
+    machine: &Machine<'_>,
+    ip: Option<Ipv4Addr>,
+    files: &impl Served,
+) {
+    let mut told: Vec<String> = Vec::new();
+    for row in rows {
+        let Some(file) = row.file.as_deref().and_then(|file| local_name(file, plan, &row.answer)) else {
+            continue;
+        };
+        let peer = ip.or(row.answer.machine.and_then(|machine| machine.address));
+        let names = names(file, machine, peer, row.answer.network.address);
+        let found = names.iter().find_map(|name| Some((name, files.place(name, peer)?)));
+        let Some((name, place)) = found else {
+            if let Some(last) = names.last().filter(|_| names.len() > 1) {
+                let _ = writeln!(out, "  {file} looks for {} … {last}: missing", names[0]);
+            }
+            continue;
+        };
+        if told.contains(name) {
+            continue;
+        }
+        told.push(name.clone());
+        write_place(out, name, Some(&place));
+        if name != file {
+            write_place(out, file, files.place(file, peer).as_ref());
+        }
+        if file.ends_with("pxelinux.0") {
+            let library = beside(file, "ldlinux.c32");
+            write_place(out, &library, files.place(&library, peer).as_ref());
+        }
+        if let Placed::Generated(text) = &place {
+            write_loaded(out, text, row.answer.network.address, files);
+        }
+    }
+}
+
+/// The image that the answer names, in words
+pub(super) fn image(chosen: &Chosen<'_>) -> String {
+    match &chosen.assigned.args {
+        Some(args) => format!("image {} with `{args}`", chosen.assigned.image),
+        None => format!("image {}", chosen.assigned.image),
+    }
+}
+
+/// Where a loader looks for its configuration, in order; a script is its own
+fn names(file: &str, machine: &Machine<'_>, ip: Option<Ipv4Addr>, server: Ipv4Addr) -> Vec<String> {
+    let lower = file.to_ascii_lowercase();
+    let who = || {
+        let uuid = machine.uuid.map(|uuid| uuid.to_string());
+        let address = ip.map(|ip| format!("{:08X}", ip.to_bits()));
+        let mac = (machine.mac != MacAddr::ZERO).then(|| format!("01-{}", machine.mac.hyphenated()));
+        uuid.into_iter().chain(mac).chain(address)
+    };
+    if lower.ends_with("pxelinux.0") {
+        let folder = beside(file, "pxelinux.cfg");
+        return who().chain(["default".to_owned()]).map(|name| format!("{folder}/{name}")).collect();
+    }
+    let is_grub = lower.ends_with(".efi")
+        && ["grub", "shim", "bootx64", "bootaa64", "bootnet"].iter().any(|part| lower.contains(part));
+    if is_grub {
+        let cpu = if lower.contains("aa64") { "arm64" } else { "x86_64" };
+        // GRUB's folder is built into it; the generated configuration of every folder sends it here.
+        return vec![format!("images/{server}/by-mac/{}/grub-{cpu}-efi.cfg", machine.mac)];
+    }
+    if lower.ends_with(".ipxe") { vec![file.to_owned()] } else { Vec::new() }
+}
+
+/// A name in the folder of another
+fn beside(file: &str, name: &str) -> String {
+    file.rsplit_once('/').map_or_else(|| name.to_owned(), |(folder, _)| format!("{folder}/{name}"))
+}
+
+fn write_place(out: &mut String, name: &str, place: Option<&Placed>) {
+    // Writing to a `String` cannot fail.
+    let _ = match place {
+        Some(Placed::File(path)) => writeln!(out, "  {name}: {}", path.display()),
+        Some(Placed::Iso(path, offset, len)) => {
+            writeln!(out, "  {name}: {len} bytes at {offset} in {}", path.display())
+        }
+        Some(Placed::Generated(text)) => {
+            let _ = writeln!(out, "  {name}: generated");
+            text.lines().filter(|line| !line.is_empty()).try_for_each(|line| writeln!(out, "    {line}"))
+        }
+        None => writeln!(out, "  {name}: missing"),
+    };
+}
+
+/// The files of images that a generated text loads
+fn write_loaded(out: &mut String, text: &str, server: Ipv4Addr, files: &impl Served) {
+    let is_end = |c: char| c.is_whitespace() || matches!(c, ',' | ';');
+    let mut told: Vec<&str> = Vec::new();
+    for (at, _) in text.match_indices("images/") {
+        // Only what is loaded is a path by itself: an argument has a name before it.
+        let before = text[..at].rsplit(is_end).next().unwrap_or_default();
+        let path = text[at..].split(is_end).next().unwrap_or_default();
+        let is_argument = before.contains('=');
+        let is_ours = path.starts_with(&format!("images/{server}"));
+        if is_argument || is_ours || told.contains(&path) {
+            continue;
+        }
+        told.push(path);
+        write_place(out, path, files.place(path, None).as_ref());
+    }
+}
