@@ -59,9 +59,12 @@ pub struct Explain {
     /// The configuration
     #[command(flatten)]
     pub setup: Setup,
+    /// Each client of this capture (pcap or pcapng), by its own requests
+    #[arg(value_name = "CAPTURE", conflicts_with_all = ["mac", "uuid", "arch", "loader", "ip", "relay", "vendor", "user_class", "circuit"])]
+    pub capture: Option<PathBuf>,
     /// The machine's MAC address
-    #[arg(long, value_name = "MAC")]
-    pub mac: String,
+    #[arg(long, value_name = "MAC", required_unless_present = "capture")]
+    pub mac: Option<String>,
     /// Its SMBIOS UUID
     #[arg(long)]
     pub uuid: Option<String>,
@@ -255,6 +258,7 @@ mod tests {
             "reveille serve --config /etc/reveille.toml --http-port 8080 --log json --io epoll --shards 2 --capture boot.pcapng",
             "reveille check",
             "reveille explain --mac 88:99:aa:bb:cc:dd --uuid 4c4c4544-0051-3510-8052-b4c04f564231 --arch x64-uefi --ip 10.0.0.1",
+            "reveille explain boot.pcap --config r.toml",
             "reveille import dnsmasq.conf --leases dnsmasq.leases --state-dir /var/lib/reveille",
             "reveille replay boot.pcap --config r.toml",
             "reveille trim a.pcap b.pcapng --keep-names",
@@ -270,6 +274,7 @@ mod tests {
             "reveille rack --interface veth0 --loss 1%",
             "reveille rack --root /data/pxe",
             "reveille explain",
+            "reveille explain boot.pcap --mac 88:99:aa:bb:cc:dd",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -46,8 +46,13 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let (plan, settings) = source.load()?;
             let plan = Arc::new(plan);
             let files = Files::new(settings.root.as_deref(), &Library::open(&settings.images, &plan)?);
-            let said = explain::explain(&arguments, &plan, source.file().as_deref(), &files)?;
-            print(&said)?;
+            let config = source.file();
+            let said = match &arguments.capture {
+                Some(file) => explain::explain_capture(&read(file)?, &plan, config.as_deref(), &files)
+                    .map_err(|error| format!("{}: {error}", file.display())),
+                None => explain::explain(&arguments, &plan, config.as_deref(), &files),
+            };
+            print(&said?)?;
         }
         Command::Import(arguments) => import(&arguments)?,
         Command::Trim(arguments) => trim(&arguments)?,
@@ -63,6 +68,11 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// The bytes of a capture
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+}
+
 /// Prints to the standard output; a reader that has seen enough (`| head`) is no error
 fn print(said: &impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -75,8 +85,7 @@ fn print(said: &impl Display) -> io::Result<()> {
 /// What a capture's clients would have been answered. With neither a file nor an interface named, the capture itself says
 /// what its server was told: the usual file is not meant.
 fn replayed(arguments: args::Replay) -> Result<String, Box<dyn std::error::Error>> {
-    let capture = std::fs::read(&arguments.file)
-        .map_err(|error| format!("cannot read {}: {error}", arguments.file.display()))?;
+    let capture = read(&arguments.file)?;
     let tree =
         |root: &Path| Tree::open(root).map_err(|error| format!("cannot open {}: {error}", root.display()));
     let is_configured = arguments.setup.config.is_some() || !arguments.setup.interface.is_empty();
@@ -157,5 +166,8 @@ fn report(source: &Source, plan: &Arc<Plan>, settings: &Settings) -> Result<Stri
     let library = Library::open(&settings.images, plan).map_err(|error| error.to_string())?;
     let files = Files::new(settings.root.as_deref(), &library);
     let describe = |name: &str| library.describe(name).unwrap_or_default();
-    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name))
+    let root = Files::new(settings.root.as_deref(), &Library::default());
+    let loaders = library.loaders();
+    let loader = |name: &str| loaders.describe(name).filter(|_| !root.exists(name));
+    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name), loader)
 }

@@ -54,8 +54,11 @@ cases! {
     arm64_uboot "arm64-uboot"
     arm64_uboot_efi "arm64-uboot-efi"
     iso_centos_bios "iso-centos-bios"
-    iso_debian_uefi "iso-debian-uefi"
+    iso_centos_uefi "iso-centos-uefi"
+    iso_debian_secure "iso-debian-secure"
     iso_ubuntu_uefi "iso-ubuntu-uefi"
+    image_bios "image-bios"
+    image_uefi "image-uefi"
 }
 
 #[test]

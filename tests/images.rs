@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use support::{Folder, Net, SERVER, Server, has, run, skip};
@@ -52,6 +54,26 @@ fn an_iso_named_on_the_command_line_boots() {
         format!("kernel {url}/images/pxeboot/vmlinuz initrd=initrd.img inst.repo={url} ip=dhcp ||");
     assert!(script.starts_with("#!ipxe\n") && script.contains(&expected), "{script}");
 
+    // pxelinux and GRUB find the same, by TFTP and by HTTP, wherever they look.
+    let pxelinux = "\nLABEL centos-7\n  LINUX ::images/centos-7/images/pxeboot/vmlinuz\n".to_owned();
+    for line in [
+        format!("curl -sf http://{SERVER}/bios/pxelinux.cfg/default"),
+        format!("tftp -m binary {SERVER} -c get pxelinux.cfg/default /dev/stdout"),
+    ] {
+        let text = String::from_utf8(fetch(&net, &line)).expect("text");
+        let by_http = pxelinux.replace("::", &format!("http://{SERVER}/"));
+        assert!(text.contains(&pxelinux) || text.contains(&by_http), "{line}: {text}");
+    }
+    let grub = String::from_utf8(fetch(&net, &format!("curl -sf http://{SERVER}/EFI/centos/grub.cfg")))
+        .expect("text");
+    let path =
+        grub.trim().strip_prefix(&format!("configfile (tftp,{SERVER})")).expect("where to look").to_owned();
+    let path = path
+        .replace("$net_default_mac", "02:00:00:00:00:01")
+        .replace("$grub_cpu-$grub_platform", "x86_64-efi");
+    let menu = String::from_utf8(fetch(&net, &format!("curl -sf http://{SERVER}{path}"))).expect("text");
+    assert!(menu.contains("linux$efi $from/images/centos-7/images/pxeboot/vmlinuz inst.repo="), "{menu}");
+
     let base = format!("curl -sf {url}/images/pxeboot");
     assert!(fetch(&net, &format!("{base}/vmlinuz")) == kernel);
     assert!(fetch(&net, &format!("{base}/VMLINUZ -r 1000000-2000000")) == kernel[1_000_000..=2_000_000]);
@@ -64,5 +86,87 @@ fn an_iso_named_on_the_command_line_boots() {
     if fs::exists("/usr/lib/ipxe/undionly.kpxe").expect("an answer") {
         let loader = fetch(&net, &format!("curl -sf http://{SERVER}/undionly.kpxe"));
         assert!(loader == fs::read("/usr/lib/ipxe/undionly.kpxe").expect("the loader"));
+    }
+}
+
+/// ISO images that Debian packages bring
+const PACKAGED: [&str; 4] = [
+    "/usr/lib/ipxe/ipxe.iso",
+    "/usr/lib/memtest86+/memtest86+x64.iso",
+    "/usr/lib/memtest86+/memtest86+ia32.iso",
+    "/usr/lib/grub-rescue/grub-rescue-cdrom.iso",
+];
+
+/// Every file below a folder, as paths from it
+fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).expect("a readable folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push(path.strip_prefix(folder).expect("below it").display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn images_of_debian_packages_are_served_as_xorriso_reads_them() {
+    for program in ["xorriso", "curl", "atftp"] {
+        if !has(program) {
+            return skip(&format!("{program} is not installed"));
+        }
+    }
+    if let Some(lacking) = PACKAGED.iter().find(|iso| !Path::new(iso).is_file()) {
+        return skip(&format!("there is no {lacking}"));
+    }
+    let Some(net) = Net::new() else { return };
+    let empty = Folder::new("packaged-root");
+    let arguments: Vec<_> = PACKAGED.iter().flat_map(|iso| ["--iso", iso]).collect();
+    let _server = Server::start(&net, &empty, &[&["--proxy"], &arguments[..]].concat());
+    for iso in PACKAGED {
+        let name = Path::new(iso).file_stem().expect("a name").to_string_lossy().replace('+', "-");
+        let folder = Folder::new(&format!("packaged-{name}"));
+        let [expected, by_http, by_tftp] = ["expected", "http", "tftp"].map(|one| folder.0.join(one));
+        let made = run(Command::new("xorriso")
+            .args(["-osirrox", "on", "-indev", iso, "-extract", "/"])
+            .arg(&expected));
+        assert!(made.status.success(), "{iso}: {}", String::from_utf8_lossy(&made.stderr));
+        let files = files(&expected);
+        assert!(files.len() > 1, "{iso}: {files:?}");
+
+        // One client a protocol for all of them, as an installer's would be.
+        let (mut urls, mut requests) = (String::new(), String::new());
+        for file in &files {
+            let (http, tftp) = (by_http.join(file), by_tftp.join(file));
+            fs::create_dir_all(tftp.parent().expect("a folder")).expect("a folder");
+            let _ = writeln!(urls, "url = http://{SERVER}/images/{name}/{file}\noutput = {}", http.display());
+            let _ = writeln!(requests, "get images/{name}/{file} {}", tftp.display());
+        }
+        folder.put("urls", urls.as_bytes());
+        folder.put("requests", format!("mode octet\n{requests}quit\n").as_bytes());
+        let path = folder.0.display();
+        fetch(&net, &format!("curl -sf --create-dirs -K {path}/urls"));
+        fetch(&net, &format!("atftp {SERVER} <{path}/requests"));
+        for file in &files {
+            let bytes = fs::read(expected.join(file)).expect("xorriso's file");
+            for served in [&by_http, &by_tftp] {
+                let served = served.join(file);
+                let same = fs::read(&served).is_ok_and(|served| served == bytes);
+                assert!(same, "{iso}: {} differs from {file}", served.display());
+            }
+            let (folder, leaf) =
+                file.rsplit_once('/').map_or(("", file.as_str()), |(folder, leaf)| (folder, leaf));
+            let page = fetch(&net, &format!("curl -sf http://{SERVER}/images/{name}/{folder}/"));
+            assert!(
+                String::from_utf8_lossy(&page).contains(&format!(">{leaf}</a>")),
+                "{iso}: {file} is not listed"
+            );
+        }
     }
 }

@@ -26,7 +26,7 @@ const ANYBODY: Machine<'static> = Machine {
 
 /// What `serve` prints at its start and `check` when all is well: networks, what each architecture boots, and warnings
 ///
-/// `describe` says what an image holds.
+/// `describe` says what an image holds, `loader` where a loader is that the root lacks.
 ///
 /// # Errors
 /// A boot file that does not fit once it is filled in.
@@ -36,6 +36,7 @@ pub fn report(
     config: Option<&Path>,
     describe: impl Fn(&str) -> String,
     exists: impl Fn(&str) -> bool,
+    loader: impl Fn(&str) -> Option<String>,
 ) -> Result<String, String> {
     let mut out = String::new();
     for network in plan.networks() {
@@ -59,10 +60,16 @@ pub fn report(
         let _ = writeln!(out, "  /images/{name}/: {}, {}", origin.path().display(), describe(name));
     }
     let mut warnings = warnings::of_plan(plan, config, &exists);
+    warnings.extend(warnings::of_images(&settings.images));
     for index in 0..plan.networks().len() {
         let rows = rows(plan, index, &exists)?;
-        warnings.extend(warnings::of_rows(&rows, config));
+        warnings.extend(warnings::of_rows(&rows, plan, config));
+        warnings.extend(warnings::of_signatures(&rows, &loader));
+        let loaders = loaders(&rows, &loader);
         write_table(&mut out, plan, index, rows, config);
+        for line in loaders {
+            let _ = writeln!(out, "  {line}");
+        }
     }
     warnings.dedup();
     for warning in warnings {
@@ -126,6 +133,22 @@ fn rows<'p>(plan: &'p Plan, network: usize, exists: &impl Fn(&str) -> bool) -> R
     Ok(rows)
 }
 
+/// Where the loaders are that the root lacks, each once
+fn loaders(rows: &[Row<'_>], loader: &impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in rows {
+        let [Piece::Literal(name)] = row.answer.boot.map_or(&[][..], |boot| &boot.pieces) else { continue };
+        let Some(place) = loader(name) else { continue };
+        let grub = name
+            .strip_prefix("boot")
+            .and_then(|rest| loader(&format!("grub{rest}")).or_else(|| loader("grub.efi")));
+        let then = grub.map(|grub| format!(", and then {grub}")).unwrap_or_default();
+        lines.push(format!("{name} is {place}{then}"));
+    }
+    lines.dedup();
+    lines
+}
+
 /// A file that differs from machine to machine is shown as it is written
 fn as_written(row: Row<'_>) -> Row<'_> {
     let differs = |piece: &Piece| !matches!(piece, Piece::Literal(_) | Piece::Server | Piece::Arch);
@@ -166,8 +189,24 @@ mod tests {
             Some(Path::new("r.toml")),
             |_| "3 files".to_owned(),
             |name| files.contains(&name),
+            |name| name.ends_with(".efi").then(|| format!("/spare/{name}")),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn loaders_that_the_root_lacks_are_shown_with_their_place() {
+        let config = "root = \"/data\"\n[[network]]\ninterface = \"eth0\"\ndhcp = \"proxy\"\n\
+                      [[boot]]\nmatch = { arch = [\"x64-uefi\", \"x64-uefi-http\"] }\nfile = \"";
+        let signed = said(&format!("{config}bootx64.efi\""), &["bootx64.efi"]);
+        assert!(
+            signed.contains("\n  bootx64.efi is /spare/bootx64.efi, and then /spare/grubx64.efi\n"),
+            "{signed}"
+        );
+        assert!(signed.contains("warning: x64-uefi: GRUB asks the other DHCP server"), "{signed}");
+        let ipxe = said(&format!("{config}snponly.efi\""), &["snponly.efi"]);
+        assert_eq!(ipxe.matches("snponly.efi is /spare/snponly.efi\n").count(), 1, "{ipxe}");
+        assert!(ipxe.contains("warning: x64-uefi: snponly.efi is not signed"), "{ipxe}");
     }
 
     #[test]
@@ -248,6 +287,21 @@ eth0 192.168.99.1: DHCP server
                     .to_owned(),
                 &["a"],
                 "warning: 10.44.0.0/24 is behind a relay and has no router",
+            ),
+            (
+                "[image.a]\ndir = \"/a\"\n[[boot]]\nmatch = { circuit = \"7\" }\nimage = \"a\"\n[[boot]]\nfile = \"a\"\n".to_owned(),
+                &["a"],
+                "warning: rule 1, r.toml:7 matches what DHCP alone tells: only iPXE gets its image",
+            ),
+            (
+                "[image.a]\ndir = \"/a\"\nargs = \"h={host} {ip}\"\n[[boot]]\nfile = \"a\"\n".to_owned(),
+                &["a"],
+                "boots without the arguments that hold {host}: nobody knows",
+            ),
+            (
+                "[image.a]\ndir = \"/a\"\n[[menu]]\nitems = [{ image = \"a\" }]\n[[boot]]\nfile = \"a\"\n".to_owned(),
+                &["a"],
+                "warning: images/{server}/a/lpxelinux.0 is not in the root (menu, r.toml:7)",
             ),
         ] {
             let said = said(&format!("{network}{rules}"), files);

@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
-use crate::boot::client::Wants;
-use crate::boot::plan::{BootFile, Boots, LoaderName, Mode, Piece, Plan, Reason, well_known};
+use crate::boot::client::{Arch, Wants};
+use crate::boot::image::ImageSource;
+use crate::boot::plan::{BootFile, Boots, LoaderName, Match, Mode, Piece, Plan, Reason, Rule, well_known};
+use crate::boot::script;
 use crate::explain::Row;
 use crate::log::why;
 use crate::wire::dhcp::code;
@@ -14,6 +16,7 @@ pub(super) fn of_plan(plan: &Plan, config: Option<&Path>, exists: &impl Fn(&str)
     let mut warnings = missing(plan, config, exists);
     warnings.extend(never_reached(plan, config));
     warnings.extend(without_router(plan));
+    warnings.extend(heard_by_ipxe_alone(plan, config));
     warnings
 }
 
@@ -53,6 +56,47 @@ fn without_router(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
+/// Images whose machines tell themselves by DHCP alone, or not even there: pxelinux and GRUB ask by UUID, MAC or IP address
+fn heard_by_ipxe_alone(plan: &Plan, config: Option<&Path>) -> Vec<String> {
+    let is_of_dhcp = |one: &Match| matches!(one, Match::Vendor(_) | Match::UserClass(_) | Match::Circuit(_));
+    let of_rules = plan
+        .rules()
+        .iter()
+        .filter(|rule| rule.image.is_some() && rule.matches.iter().any(is_of_dhcp))
+        .map(|rule| (rule.reason, "matches what DHCP alone tells"));
+    let of_machines = plan
+        .machines()
+        .iter()
+        .filter(|machine| machine.image.is_some() && machine.mac.is_none() && machine.uuid.is_none())
+        .map(|machine| (Reason::Machine { line: machine.line }, "is known by its serial number alone"));
+    of_rules
+        .chain(of_machines)
+        .map(|(reason, what)| {
+            format!(
+                "{} {what}: only iPXE gets its image; pxelinux and GRUB ask for theirs by UUID, MAC or IP address",
+                why(reason, config)
+            )
+        })
+        .collect()
+}
+
+/// Words of the machine that pxelinux's menu for everybody cannot fill in
+pub(super) fn of_images(images: &[ImageSource]) -> Vec<String> {
+    let words = |image: &ImageSource| {
+        let words = script::machine_words(image.args.as_deref().unwrap_or_default());
+        let lost: Vec<_> = words.filter(|word| *word != "ip").map(|word| format!("{{{word}}}")).collect();
+        (!lost.is_empty()).then(|| {
+            format!(
+                "image {}: who boots it from pxelinux's menu boots without the arguments that hold {}: nobody knows the machine there. \
+                 A [[machine]] or [[boot]] with that image fills them in",
+                image.name,
+                lost.join(", ")
+            )
+        })
+    };
+    images.iter().filter_map(words).collect()
+}
+
 /// Files that rules, machines and menus name and the root lacks. What has words to fill in is known only for a machine.
 fn missing(plan: &Plan, config: Option<&Path>, exists: &impl Fn(&str) -> bool) -> Vec<String> {
     let of_rules = plan.rules().iter().filter_map(|rule| match &rule.boots {
@@ -69,21 +113,28 @@ fn missing(plan: &Plan, config: Option<&Path>, exists: &impl Fn(&str) -> bool) -
     of_rules
         .chain(of_machines)
         .chain(of_menus)
-        .filter(|(boot, _)| literal(boot).is_some_and(|name| !exists(name)))
+        .filter(|(boot, _)| literal(boot, plan).is_some_and(|name| !exists(&name)))
         .map(|(boot, reason)| format!("{boot} is not in the root ({})", why(reason, config)))
         .collect()
 }
 
-/// The whole name, where it lies below this server's root for every client
-fn literal(boot: &BootFile) -> Option<&str> {
-    match boot.pieces.as_slice() {
-        [Piece::Literal(name)] if boot.server.is_none() && !boot.is_url() => Some(name),
+/// The whole name, where it lies below this server's root for every client of its first network
+fn literal(boot: &BootFile, plan: &Plan) -> Option<String> {
+    let server = plan.networks().first()?.address;
+    let part = |piece: &Piece| match piece {
+        Piece::Literal(text) => Some(text.clone()),
+        Piece::Server => Some(server.to_string()),
         _ => None,
-    }
+    };
+    boot.pieces
+        .iter()
+        .map(part)
+        .collect::<Option<String>>()
+        .filter(|_| boot.server.is_none() && !boot.is_url())
 }
 
 /// What is given and cannot be used
-pub(super) fn of_rows(rows: &[Row<'_>], config: Option<&Path>) -> Vec<String> {
+pub(super) fn of_rows(rows: &[Row<'_>], plan: &Plan, config: Option<&Path>) -> Vec<String> {
     let mut warnings = Vec::new();
     for row in rows {
         let (Some(file), Some(boot)) = (&row.file, row.answer.boot) else { continue };
@@ -104,12 +155,48 @@ pub(super) fn of_rows(rows: &[Row<'_>], config: Option<&Path>) -> Vec<String> {
             ));
         }
     }
-    if rows.iter().all(|row| row.file.is_none()) {
+    // The rows are nobody's in particular.
+    let is_particular = |one: &Match| !matches!(one, Match::Arch(_) | Match::Loader(_));
+    let boots = |rule: &Rule| matches!(rule.boots, Boots::File(_)) && rule.matches.iter().any(is_particular);
+    let boots_some = plan.rules().iter().any(boots) || plan.machines().iter().any(|one| one.boot.is_some());
+    if rows.iter().all(|row| row.file.is_none()) && !boots_some {
         let names: Vec<_> = well_known::LOADERS.iter().map(|loaders| loaders.names[0]).collect();
         warnings.push(format!(
             "there is nothing to boot: put a loader into the root under a name that is known ({}, …), or write a [[boot]] rule",
             names.join(", ")
         ));
+    }
+    warnings
+}
+
+/// What Secure Boot, and GRUB beside another DHCP server, make of the loaders that the root lacks
+pub(super) fn of_signatures(rows: &[Row<'_>], loader: &impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for row in rows.iter().filter(|row| row.wants == Wants::Pxe && row.loader == LoaderName::Rom) {
+        let signed = match row.arch {
+            Some(Arch::X64_UEFI) => "bootx64.efi",
+            Some(Arch::ARM64_UEFI) => "bootaa64.efi",
+            _ => continue,
+        };
+        let Some(boot) =
+            row.answer.boot.filter(|boot| literal(boot).is_some_and(|name| loader(name).is_some()))
+        else {
+            continue;
+        };
+        if literal(boot) == Some(signed) && row.answer.mode == Mode::Proxy {
+            warnings.push(format!(
+                "{}: GRUB asks the other DHCP server for its files, not this one: install Debian's package ipxe, or write \
+                 dhcp = \"take-over\"",
+                row.stage
+            ));
+        }
+        if well_known::is_ipxe(boot) && loader(signed).is_some() {
+            warnings.push(format!(
+                "{}: {boot} is not signed, and Secure Boot refuses it: give a machine that has it on dhcp = \"take-over\" and \
+                 file = \"{signed}\" in its [[machine]]",
+                row.stage
+            ));
+        }
     }
     warnings
 }

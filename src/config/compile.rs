@@ -63,7 +63,8 @@ pub(super) fn compile(
         if boots_images && !exists(well_known::Place::Root, well_known::IPXE_SCRIPT) {
             rules.push(well_known::image_menu());
         }
-        rules.extend(well_known::rules(exists));
+        let beside = networks.iter().any(|network| network.mode == Mode::Proxy);
+        rules.extend(well_known::rules(exists, beside));
     }
     match settings {
         Some(settings) if errors.is_empty() => {

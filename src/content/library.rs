@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::disc::{Disc, Drive, Unserved};
+use super::loaders::{self, Folder, Loaders};
 use super::root::{Root, Version};
 use super::tree::Tree;
 use crate::boot::distribution::{self, Bootable, Files};
@@ -14,10 +15,9 @@ use crate::boot::plan::Plan;
 use crate::boot::script::{Catalogue, Entry};
 
 /// The folder that images appear in
-pub(super) const FOLDER: &[u8] = b"images";
+pub(super) const FOLDER: &[u8] = IMAGES.as_bytes();
+const IMAGES: &str = "images";
 
-/// Where Debian's packages ipxe, pxelinux and syslinux-common have their loaders
-const LOADERS: [&str; 3] = ["/usr/lib/ipxe", "/usr/lib/PXELINUX", "/usr/lib/syslinux/modules/bios"];
 /// The longest text that is read to find out what an image boots
 const TEXT_MAX: u64 = 64 << 10;
 
@@ -35,6 +35,8 @@ struct Shelf {
     title: Option<String>,
     place: ShelfPlace,
     bootable: Option<Bootable>,
+    /// Its own loaders, by their usual names
+    loaders: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,33 +98,22 @@ impl Library {
                 ShelfPlace::Directory(path.clone())
             }
         };
-        let shelf = Shelf { name: image.name.clone(), title: image.title.clone(), place, bootable: None };
-        let alone = Self { shelves: vec![shelf], ..Self::default() };
-        let bootable = alone.found(image);
+        let (name, title) = (image.name.clone(), image.title.clone());
+        let shelf = Shelf { name, title, place, bootable: None, loaders: Vec::new() };
+        let mut alone = Self { shelves: vec![shelf], ..Self::default() };
+        let mut inside = alone.inside(&image.name).map_err(LibraryError::Directory)?;
+        for shelf in &mut alone.shelves {
+            shelf.bootable = bootable(image, &mut inside);
+            shelf.loaders = loaders::find(&mut inside);
+        }
         self.shelves.retain(|known| known.name != image.name);
-        self.shelves
-            .extend(alone.shelves.into_iter().map(|shelf| Shelf { bootable: bootable.clone(), ..shelf }));
+        self.shelves.append(&mut alone.shelves);
         Ok(())
     }
 
-    /// What its only image boots, as the operator says or as its files tell
-    fn found(&self, image: &ImageSource) -> Option<Bootable> {
-        let tree = Tree::with_images(None, self).ok()?;
-        let mut inside = Inside { tree, prefix: format!("images/{}/", image.name) };
-        let mut bootable = match &image.kernel {
-            Some(kernel) => Bootable {
-                system: "as configured",
-                kernel: kernel.clone(),
-                initrds: image.initrds.clone(),
-                args: String::new(),
-                caveat: None,
-            },
-            None => distribution::find(&mut inside)?,
-        };
-        if let Some(args) = &image.args {
-            bootable.args.clone_from(args);
-        }
-        Some(bootable)
+    /// The files of an image
+    fn inside(&self, name: &str) -> io::Result<Inside> {
+        Ok(Inside { tree: Tree::with_images(None, self)?, prefix: format!("{IMAGES}/{name}/") })
     }
 
     /// Whether any image boots, so that loaders have something to load
@@ -164,12 +155,22 @@ impl Library {
         self.catalogue.clone()
     }
 
-    /// Loaders that the system has, for a root that has none
-    pub(super) fn loaders(&self) -> Vec<Root> {
-        if !self.boots() {
-            return Vec::new();
+    /// Loaders for a root that has none
+    pub fn loaders(&self) -> Loaders {
+        let mut loaders = Loaders::default();
+        let mut signed = false;
+        for (number, shelf) in self.shelves.iter().enumerate() {
+            let Some(bootable) = &shelf.bootable else { continue };
+            loaders.add_image(number, &shelf.name, &shelf.loaders);
+            signed |= bootable.system.starts_with("Debian");
         }
-        LOADERS.iter().filter_map(|folder| Root::open(Path::new(folder)).ok()).collect()
+        if signed {
+            loaders.add_signed();
+        }
+        if self.boots() {
+            loaders.add_packages();
+        }
+        loaders
     }
 
     /// A shard's own way to the images
@@ -183,6 +184,24 @@ impl Library {
         };
         self.shelves.iter().map(mount).collect()
     }
+}
+
+/// What an image boots, as the operator says or as its files tell
+fn bootable(image: &ImageSource, inside: &mut Inside) -> Option<Bootable> {
+    let mut bootable = match &image.kernel {
+        Some(kernel) => Bootable {
+            system: "as configured",
+            kernel: kernel.clone(),
+            initrds: image.initrds.clone(),
+            args: String::new(),
+            caveat: None,
+        },
+        None => distribution::find(inside)?,
+    };
+    if let Some(args) = &image.args {
+        bootable.args.clone_from(args);
+    }
+    Some(bootable)
 }
 
 /// The files of one image
@@ -204,12 +223,24 @@ impl Files for Inside {
     }
 
     fn text(&mut self, path: &str) -> Option<String> {
+        String::from_utf8(self.bytes(path, TEXT_MAX)?).ok()
+    }
+}
+
+impl Folder for Inside {
+    fn exists(&mut self, path: &str) -> bool {
+        Files::exists(self, path)
+    }
+
+    fn bytes(&mut self, path: &str, max: u64) -> Option<Vec<u8>> {
         let image = self.open(path)?;
-        let mut bytes = vec![0; usize::try_from(image.size.min(TEXT_MAX)).ok()?];
-        let read = self.tree.read_at(image.id, 0, &mut bytes);
+        let len = Some(image.size).filter(|size| *size <= max).and_then(|size| usize::try_from(size).ok());
+        let bytes = len.and_then(|len| {
+            let mut bytes = vec![0; len];
+            self.tree.read_at(image.id, 0, &mut bytes).ok().map(|_| bytes)
+        });
         self.tree.close(image.id);
-        bytes.truncate(read.ok()?);
-        String::from_utf8(bytes).ok()
+        bytes
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! - [`Tree`]: the files below one directory and in the images, with a cache of open files and HTML listings
 //! - [`Library`]: the images, out of ISO images as they lie (`iso`, `disc`) or directories, below `/images/NAME/`
+//! - [`Loaders`]: loaders that the root lacks, out of images and packages
 //! - [`Memory`]: named bytes, for replays, simulated racks and tests
 //! - [`Snapshots`]: hot files in memory, shared by the trees of all shards
 //! - `root`: confinement and what tells two versions apart; `table`: open files; `sys`: the system calls
@@ -15,6 +16,7 @@ mod iso;
 mod library;
 mod listed;
 mod listing;
+mod loaders;
 mod media;
 mod memory;
 mod netascii;
@@ -27,6 +29,7 @@ mod tree;
 
 pub use disc::Unserved;
 pub use library::{Library, LibraryError};
+pub use loaders::Loaders;
 pub use media::type_of;
 pub use memory::Memory;
 pub use path::plain;

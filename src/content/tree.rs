@@ -21,7 +21,8 @@ use super::iso::{Extent, What};
 use super::library::{FOLDER, Library, Mount, Place, Within, within};
 use super::listed::Listed;
 use super::listing;
-use super::root::{Root, Seen};
+use super::loaders::{self, Loaders};
+use super::root::{Root, Seen, Version};
 use super::snapshot::{Absent, Snapshots};
 use super::table::{Source, Table};
 use super::{media, netascii, path};
@@ -39,8 +40,8 @@ pub struct Tree {
     mounts: Vec<Mount>,
     /// What is generated for loaders; a file of the root goes before
     catalogue: Option<Catalogue>,
-    /// Loaders that the system has; those in the root go before
-    loaders: Vec<Root>,
+    /// Loaders of images and packages; those in the root go before
+    loaders: Arc<Loaders>,
     /// Who opens, as far as it is known: a generated text may be for it alone
     peer: Option<Ipv4Addr>,
     table: Table,
@@ -90,7 +91,7 @@ impl Tree {
             root,
             mounts,
             catalogue: library.catalogue(),
-            loaders: library.loaders(),
+            loaders: Arc::new(library.loaders()),
             peer: None,
             table: Table::default(),
             snapshots: Arc::new(Snapshots::new()),
@@ -301,12 +302,9 @@ impl Tree {
         let (id, entry) = self.table.find(&self.key)?;
         let version = entry.source.seen()?.version;
         let now = match (self.on_disk(), self.within()) {
-            (Some((root, path)), _) => root.peek(path).or_else(|| {
-                let name = self.loader_name()?;
-                self.loader_places(&name).find_map(|place| place.peek(&name))
-            }),
+            (Some((root, path)), _) => root.peek(path).or_else(|| self.peek_loader()),
             (None, Within::Mount { number, .. } | Within::Whole { number }) => self.mounts[number].version(),
-            (None, _) => None,
+            (None, _) => self.peek_loader(),
         };
         if now == Some(version) {
             return self.table.reopen(id);
@@ -327,11 +325,10 @@ impl Tree {
             return open_on(&disc, &self.key[from..self.key.len() - 1]);
         }
         let (file, seen) = match self.open_file() {
-            Err(Miss::NotFound) => return self.open_script(),
+            Err(Miss::NotFound) => return self.open_loader().unwrap_or_else(|| self.open_script()),
             opened => opened?,
         };
-        let (size, modified_s) = (seen.version.size, seen.version.modified_s());
-        Ok((Source::File(file, seen), size, modified_s))
+        Ok(on_file((file, seen)))
     }
 
     /// The generated text in hand. It is written for this opening, and gone after it: as many bytes as
@@ -349,7 +346,7 @@ impl Tree {
         let Ok(name) = CString::new(path) else { return false };
         let is_top = !path.contains('/');
         self.root.as_ref().is_some_and(|root| root.peek(&name).is_some())
-            || (is_top && self.system_places(&name).any(|place| place.peek(&name).is_some()))
+            || (is_top && self.system_loader(&name).is_some())
     }
 
     /// What the path in hand is called where loaders lie: a name at the top of the root, or below an image's own folder
@@ -364,36 +361,52 @@ impl Tree {
         CString::new(name?).ok()
     }
 
-    /// Where a loader is looked for that is not at the path in hand: an image's own folder has those of the root too
-    fn loader_places(&self, name: &CStr) -> impl Iterator<Item = &Root> {
-        let own = self.root.as_ref().filter(|_| self.plain().contains(&b'/'));
-        own.into_iter().chain(self.system_places(name))
-    }
-
-    /// Where the system has loaders. pxelinux and its modules are of one version, or do not start: the system's do not stand in
-    /// for those that the operator's pxelinux lacks.
-    fn system_places(&self, name: &CStr) -> std::slice::Iter<'_, Root> {
+    /// The loader of that name that stands in for one of the root. pxelinux and its modules are of one version, or do not start:
+    /// the system's do not stand in for those that the operator's pxelinux lacks.
+    fn system_loader<'t>(&'t self, name: &'t CStr) -> Option<loaders::Place<'t>> {
         let own = |name: &CStr| self.root.as_ref().is_some_and(|root| root.peek(name).is_some());
         let is_module = name.to_bytes().ends_with(b".c32");
-        let places: &[Root] =
-            if is_module && (own(c"lpxelinux.0") || own(c"pxelinux.0")) { &[] } else { &self.loaders };
-        places.iter()
+        let is_usable = !is_module || !(own(c"lpxelinux.0") || own(c"pxelinux.0"));
+        self.loaders.get(name).filter(|_| is_usable)
+    }
+
+    /// Opens the loader that the path in hand names, where nothing lies there
+    fn open_loader(&mut self) -> Option<Result<(Source, u64, u64), Miss>> {
+        let name = self.loader_name()?;
+        // An image's own folder has the loaders of the root too.
+        if let Some(root) = self.root.as_ref().filter(|_| self.plain().contains(&b'/')) {
+            match root.open_file(&name) {
+                Err(Miss::NotFound) => {}
+                opened => return Some(opened.map(on_file)),
+            }
+        }
+        let (number, path) = match self.system_loader(&name)? {
+            loaders::Place::Package { root, file, .. } => return Some(root.open_file(file).map(on_file)),
+            loaders::Place::Image { number, path, .. } => (number, path.to_owned()),
+        };
+        Some(match &mut self.mounts.get_mut(number)?.place {
+            Place::Iso { drive, known } => drive.disc(known).and_then(|disc| open_on(&disc, path.to_bytes())),
+            Place::Directory(root) => root.open_file(&path).map(on_file),
+        })
+    }
+
+    fn peek_loader(&self) -> Option<Version> {
+        let name = self.loader_name()?;
+        let own = self.root.as_ref().filter(|_| self.plain().contains(&b'/'));
+        own.and_then(|root| root.peek(&name)).or_else(|| match self.system_loader(&name)? {
+            loaders::Place::Package { root, file, .. } => root.peek(file),
+            loaders::Place::Image { number, path, .. } => match &self.mounts.get(number)?.place {
+                Place::Iso { drive, .. } => drive.peek(),
+                Place::Directory(root) => root.peek(path),
+            },
+        })
     }
 
     /// Opens the file in hand; where the process has no descriptor left, those of idle files make room
     fn open_file(&mut self) -> Result<(File, Seen), Miss> {
-        let open = |tree: &Self| {
-            let own = match tree.on_disk() {
-                Some((root, path)) => root.open_file(path),
-                None => Err(Miss::NotFound),
-            };
-            match tree.loader_name() {
-                Some(name) if matches!(own, Err(Miss::NotFound)) => {
-                    let mut opened = tree.loader_places(&name).map(|place| place.open_file(&name));
-                    opened.find(|opened| !matches!(opened, Err(Miss::NotFound))).unwrap_or(own)
-                }
-                _ => own,
-            }
+        let open = |tree: &Self| match tree.on_disk() {
+            Some((root, path)) => root.open_file(path),
+            None => Err(Miss::NotFound),
         };
         match open(self) {
             Err(Miss::Busy) => {
@@ -532,6 +545,12 @@ impl Images for Tree {
     fn close(&mut self, id: ImageId) {
         self.table.close(id);
     }
+}
+
+/// An open file, whole
+fn on_file((file, seen): (File, Seen)) -> (Source, u64, u64) {
+    let (size, modified_s) = (seen.version.size, seen.version.modified_s());
+    (Source::File(file, seen), size, modified_s)
 }
 
 /// Opens a file of an ISO image

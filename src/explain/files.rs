@@ -21,11 +21,11 @@ pub trait Served {
 
 impl Served for Files {
     fn exists(&self, name: &str) -> bool {
-        Files::exists(self, name)
+        Self::exists(self, name)
     }
 
     fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed> {
-        Files::place(self, name, peer)
+        Self::place(self, name, peer)
     }
 }
 
@@ -45,27 +45,33 @@ pub(super) fn write(
         };
         let peer = ip.or(row.answer.machine.and_then(|machine| machine.address));
         let names = names(file, machine, peer, row.answer.network.address);
-        let found = names.iter().find_map(|name| Some((name, files.place(name, peer)?)));
-        let Some((name, place)) = found else {
-            if let Some(last) = names.last().filter(|_| names.len() > 1) {
-                let _ = writeln!(out, "  {file} looks for {} … {last}: missing", names[0]);
+        let Some(last) = names.last() else { continue };
+        let mut tell = |out: &mut String, name: &str, place: Option<&Placed>| {
+            if !told.iter().any(|known| known == name) {
+                told.push(name.to_owned());
+                write_place(out, name, place);
             }
-            continue;
         };
-        if told.contains(name) {
-            continue;
-        }
-        told.push(name.clone());
-        write_place(out, name, Some(&place));
-        if name != file {
-            write_place(out, file, files.place(file, peer).as_ref());
+        if !names.iter().any(|name| name == file) {
+            tell(out, file, files.place(file, peer).as_ref());
         }
         if file.ends_with("pxelinux.0") {
             let library = beside(file, "ldlinux.c32");
-            write_place(out, &library, files.place(&library, peer).as_ref());
+            tell(out, &library, files.place(&library, peer).as_ref());
         }
+        let Some((name, place)) = names.iter().find_map(|name| Some((name, files.place(name, peer)?))) else {
+            let first = names
+                .first()
+                .filter(|first| *first != last)
+                .map_or(String::new(), |name| format!("{name} … "));
+            tell(out, &format!("{first}{last}"), None);
+            continue;
+        };
+        tell(out, name, Some(&place));
         if let Placed::Generated(text) = &place {
-            write_loaded(out, text, row.answer.network.address, files);
+            for path in loaded(text, row.answer.network.address) {
+                tell(out, path, files.place(path, peer).as_ref());
+            }
         }
     }
 }
@@ -121,20 +127,12 @@ fn write_place(out: &mut String, name: &str, place: Option<&Placed>) {
     };
 }
 
-/// The files of images that a generated text loads
-fn write_loaded(out: &mut String, text: &str, server: Ipv4Addr, files: &impl Served) {
+/// The files of images that a generated text loads: an argument has a name before its URL
+fn loaded(text: &str, server: Ipv4Addr) -> impl Iterator<Item = &str> {
     let is_end = |c: char| c.is_whitespace() || matches!(c, ',' | ';');
-    let mut told: Vec<&str> = Vec::new();
-    for (at, _) in text.match_indices("images/") {
-        // Only what is loaded is a path by itself: an argument has a name before it.
-        let before = text[..at].rsplit(is_end).next().unwrap_or_default();
-        let path = text[at..].split(is_end).next().unwrap_or_default();
-        let is_argument = before.contains('=');
-        let is_ours = path.starts_with(&format!("images/{server}"));
-        if is_argument || is_ours || told.contains(&path) {
-            continue;
-        }
-        told.push(path);
-        write_place(out, path, files.place(path, None).as_ref());
-    }
+    let own = format!("images/{server}");
+    text.split(is_end).filter(|token| !token.contains('=')).filter_map(move |token| {
+        let path = &token[token.find("images/")?..];
+        (!path.starts_with(&own)).then_some(path)
+    })
 }

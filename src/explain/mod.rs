@@ -1,5 +1,6 @@
 //! `explain`: what one machine would get at each stage of its boot, and by which rule. It asks the plan, as the server does.
 
+mod capture;
 mod files;
 pub mod request;
 
@@ -13,6 +14,7 @@ use crate::boot::plan::{Answer, BOOT_FILE_MAX, LoaderName, Network, Plan, Reason
 use crate::config::{self, mode_name};
 use crate::log::why;
 use crate::wire::dhcp::Message;
+pub use capture::explain_capture;
 pub use files::Served;
 use request::{Machine, Stage};
 
@@ -67,7 +69,18 @@ pub fn row<'p>(
     let len = request::emit(stage, machine, &mut bytes)
         .map_err(|_| "the classes and the circuit do not fit a DHCP request".to_owned())?;
     let message = Message::parse(&bytes[..len]).map_err(|error| error.to_string())?;
-    let client = Client::from_request(&message, network);
+    row_of(&message, plan, network, ip, exists)
+}
+
+/// What a request gets by the plan's network of that index
+fn row_of<'p>(
+    message: &Message<'_>,
+    plan: &'p Plan,
+    network: usize,
+    ip: Option<Ipv4Addr>,
+    exists: &impl Fn(&str) -> bool,
+) -> Result<Row<'p>, String> {
+    let client = Client::from_request(message, network);
     let answer = plan.answer(&client);
     let ip = ip.or(answer.machine.and_then(|machine| machine.address));
     let file = answer.boot.map(|boot| {
@@ -150,8 +163,9 @@ pub fn explain(
     config: Option<&Path>,
     files: &impl Served,
 ) -> Result<String, String> {
+    let mac = arguments.mac.as_deref().unwrap_or_default();
     let machine = Machine {
-        mac: arguments.mac.parse().map_err(|error| format!("--mac {}: {error}", arguments.mac))?,
+        mac: mac.parse().map_err(|error| format!("--mac {mac}: {error}"))?,
         uuid: arguments.uuid.as_deref().map(config::uuid).transpose()?,
         relay: arguments.relay,
         circuit: arguments.circuit.as_deref(),
@@ -170,17 +184,30 @@ pub fn explain(
             rows.retain(|row| row.file.is_some() || row.loader == LoaderName::System);
         }
         join_ipxe(&mut rows);
-        if let Some(first) = rows.first() {
-            write_head(&mut out, &machine, first, config);
-            write_rate(&mut out, plan, arguments.ip, first);
-        }
-        write_rows(&rows, config, &mut out);
-        files::write(&mut out, plan, &rows, &machine, arguments.ip, files);
-        if rows.iter().all(|row| row.file.is_none()) {
-            let _ = writeln!(out, "  it boots nothing from here: no rule matches it");
-        }
+        write_machine(&mut out, plan, &machine, arguments.ip, &rows, config, files);
     }
     Ok(out)
+}
+
+/// All that is told of a machine
+fn write_machine(
+    out: &mut String,
+    plan: &Plan,
+    machine: &Machine<'_>,
+    ip: Option<Ipv4Addr>,
+    rows: &[Row<'_>],
+    config: Option<&Path>,
+    files: &impl Served,
+) {
+    if let Some(first) = rows.first() {
+        write_head(out, machine, first, config);
+        write_rate(out, plan, ip, first);
+    }
+    write_rows(rows, config, out);
+    files::write(out, plan, rows, machine, ip, files);
+    if rows.iter().all(|row| row.file.is_none()) {
+        let _ = writeln!(out, "  it boots nothing from here: no rule matches it");
+    }
 }
 
 /// The networks that the request may come in by: the one whose subnet holds the address, else all of them
@@ -299,8 +326,21 @@ mod tests {
   x86-bios  lpxelinux.0                              rule 2, r.toml:19
   ipxe      http://192.168.99.1/boot.ipxe (missing)  rule 1, r.toml:15
   system    nothing                                  does not boot from the network
-  lpxelinux.0 looks for pxelinux.cfg/01-88-99-aa-bb-cc-dd … pxelinux.cfg/default: missing
+  lpxelinux.0: /data/pxe/lpxelinux.0
+  ldlinux.c32: missing
+  pxelinux.cfg/01-88-99-aa-bb-cc-dd … pxelinux.cfg/default: missing
+  boot.ipxe: missing
 "
+        );
+    }
+
+    #[test]
+    fn the_bound_of_its_wire_is_told() {
+        let config = EXAMPLE.replacen("lease =", "rate = \"2.5G\"\nlease =", 1);
+        let said = said(&config, "--mac 88-99-aa-bb-cc-dd");
+        assert!(
+            said.contains("its files share 2500M bit/s with all of eth0: where that is full, who began"),
+            "{said}"
         );
     }
 

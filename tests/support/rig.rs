@@ -47,7 +47,7 @@ pub fn plan() -> Plan {
         probe: false,
         subnets: vec![subnet],
     };
-    Plan::new(vec![network], well_known::rules(|_, name| name == FILE), Vec::new(), Vec::new())
+    Plan::new(vec![network], well_known::rules(|_, name| name == FILE, false), Vec::new(), Vec::new())
 }
 
 /// A PXE ROM's message: OVMF's options, on an independent codec

@@ -8,7 +8,8 @@
 #   machine    the function of machines.sh that starts it
 #   content    the function of content.sh, with its arguments, that fills the served root
 #   packages   the Debian packages that the case needs
-#   reveille   arguments of `reveille serve`; with `config` set, these are the text of a configuration file instead
+#   reveille   arguments of `reveille serve`; with `config` set, these are the text of a configuration file instead,
+#              where @DIR@ stands for the case's own directory
 #   iso        an ISO image that is served in place of the root, by its name without `.iso`
 #   standin    arguments of dnsmasq doing the same; (none) where it cannot
 #   limit_s    how long the boot may take
@@ -18,7 +19,8 @@ pool=192.168.99.50-192.168.99.99
 relayed_net=10.44.0
 
 case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy ipxe-http
-    arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-debian-uefi iso-ubuntu-uefi)
+    arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-centos-uefi iso-debian-secure
+    iso-ubuntu-uefi image-bios image-uefi)
 
 is_case() {
     local name
@@ -49,6 +51,30 @@ TOML
 
 network_toml() {
     printf '[[network]]\ninterface = "eth0"\n%s\n\n' "$1"
+}
+
+# image_toml ASSIGNMENT: two images, of which the second is assigned; its arguments tell.
+image_toml() {
+    cat <<TOML
+[[network]]
+interface = "eth0"
+pool = ["$pool"]
+
+[image.other]
+dir = "@DIR@/image"
+kernel = "linux"
+args = "panic=1"
+
+[image.lab]
+dir = "@DIR@/image"
+kernel = "linux"
+initrd = "initrd.gz"
+args = "console=tty0 panic=1"
+
+$1
+image = "lab"
+args = "console=ttyS0 inst.repo={url} hostname={host}"
+TOML
 }
 
 load_case() {
@@ -181,18 +207,48 @@ $(ipxe_rules x86-bios undionly.kpxe)"
             reveille=(--proxy)
             standin=(none)
             ;;
-        iso-debian-uefi)
-            summary='UEFI; the server gives the addresses; nothing but an ISO image in the layout of Debian 12'
-            machine=machine_uefi content=(serve_iso debian-12) iso=debian-12
+        iso-centos-uefi)
+            summary="UEFI; the server gives the addresses; an ISO image in the layout of CentOS 7, its own shim and GRUB"
+            machine=machine_uefi content=(serve_iso centos-7) iso=centos-7
             packages=("${packages_lab[@]}" "${packages_uefi[@]}" xorriso)
             reveille=(--pool "$pool")
             standin=(none)
             ;;
+        iso-debian-secure)
+            summary="UEFI with Secure Boot; the server gives the addresses; an ISO image in the layout of Debian 12, Debian's shim and GRUB"
+            machine=machine_uefi_secure content=(serve_iso debian-12) iso=debian-12
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_signed[@]}" xorriso)
+            reveille=(--pool "$pool")
+            standin=(none)
+            ;;
         iso-ubuntu-uefi)
-            summary='UEFI; beside another DHCP server; nothing but an ISO image in the layout of Ubuntu'
+            summary='UEFI; beside another DHCP server; nothing but an ISO image in the layout of Ubuntu; iPXE'
             topology=beside machine=machine_uefi content=(serve_iso ubuntu-22.04) iso=ubuntu-22.04
-            packages=("${packages_lab[@]}" "${packages_uefi[@]}" xorriso)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_signed[@]}" xorriso)
             reveille=(--proxy)
+            standin=(none)
+            ;;
+        image-bios)
+            # The rule names the loader too, since QEMU's ROM is an iPXE, which would get a script.
+            summary="BIOS; the server gives the addresses; an image by a rule: Debian's lpxelinux, its menu generated, kernel by HTTP"
+            machine=machine_bios content=(serve_image)
+            packages=("${packages_lab[@]}" "${packages_bios[@]}")
+            config="$(image_toml '[[boot]]
+match = { mac = "52:54:00:aa" }
+file = "lpxelinux.0"')"
+            standin=(none)
+            ;;
+        image-uefi)
+            summary='UEFI; the server gives the addresses; an image by machine: shim and GRUB in the root, their menu generated'
+            machine=machine_uefi content=(serve_image bootnetx64.efi)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            config="$(image_toml '[[machine]]
+mac = "52:54:00:aa:00:01"
+hostname = "node-01"')
+
+[[boot]]
+match = { arch = \"x64-uefi\" }
+file = \"bootnetx64.efi\""
             standin=(none)
             ;;
     esac

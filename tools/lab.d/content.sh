@@ -126,6 +126,20 @@ LABEL lab
 CFG
 }
 
+# serve_image [LOADER] ROOT: an image's directory beside the root: kernel, initrd and the file that user space fetches. The root is
+# empty, but for shim and GRUB where LOADER is theirs: nobody writes a menu.
+serve_image() {
+    local root=${*: -1} image from
+    image=$root/../image
+    mkdir -p "$image"
+    serve_kernel amd64 "$image"
+    [[ $# == 2 ]] || return 0
+    from=$(installer amd64)
+    cp "$from/$1" "$from/grubx64.efi" "$root/"
+    mkdir -p "$root/debian-installer/amd64/grub"
+    cp -r "$from"/grub/*-efi "$root/debian-installer/amd64/grub/"
+}
+
 # serve_iso NAME ROOT: NAME.iso beside the root, with Debian's kernel and loaders where NAME's distribution has its own, and
 # nothing in the root.
 serve_iso() {
@@ -133,17 +147,16 @@ serve_iso() {
     from=$(installer amd64)
     tree=$(mktemp -d "$root/../tree.XXXXXX")
     serve_kernel amd64 "$tree"
-    mkdir -p "$tree/EFI/BOOT"
-    cp "$from/bootnetx64.efi" "$tree/EFI/BOOT/BOOTX64.EFI"
-    cp "$from/grubx64.efi" "$tree/EFI/BOOT/grubx64.efi"
     "layout_${name%%-*}" "$tree"
     xorriso -as mkisofs -quiet -R -J -V "$name" -o "$root/../$name.iso" "$tree" 2>/dev/null
     rm -rf "$tree"
 }
 
-# As on the DVD of CentOS 7.
+# As on the DVD of CentOS 7, whose GRUB fetches by TFTP, as that of Debian's network installer does.
 layout_centos() {
-    mkdir -p "$1/images/pxeboot" "$1/LiveOS"
+    mkdir -p "$1/images/pxeboot" "$1/LiveOS" "$1/EFI/BOOT"
+    cp "$(installer amd64)/bootnetx64.efi" "$1/EFI/BOOT/BOOTX64.EFI"
+    cp "$(installer amd64)/grubx64.efi" "$1/EFI/BOOT/grubx64.efi"
     mv "$1/linux" "$1/images/pxeboot/vmlinuz"
     mv "$1/initrd.gz" "$1/images/pxeboot/initrd.img"
     : >"$1/LiveOS/squashfs.img"
@@ -163,12 +176,11 @@ initrd = images/pxeboot/initrd.img
 INI
 }
 
-# As on the network installer's CD of Debian 12, whose files have names in lower case.
+# As on the network installer's CD of Debian 12.
 layout_debian() {
     mkdir "$1/install.amd" "$1/.disk"
     echo 'Debian GNU/Linux 12 "Bookworm"' >"$1/.disk/info"
-    mv "$1/EFI/BOOT" "$1/EFI/boot"
-    mv "$1/EFI/boot/BOOTX64.EFI" "$1/EFI/boot/bootx64.efi"
+    cd_loaders "$1"
     mv "$1/linux" "$1/install.amd/vmlinuz"
     add_to_initrd "$1/initrd.gz" source "http://$server_ip/images/debian-12" >"$1/install.amd/initrd.gz"
     rm "$1/initrd.gz"
@@ -177,12 +189,18 @@ layout_debian() {
 # As on the live server of Ubuntu, which fetches the whole image: it must hold the words that user space looks for.
 layout_ubuntu() {
     mkdir "$1/casper" "$1/.disk"
-    mv "$1/EFI/BOOT" "$1/EFI/boot"
-    mv "$1/EFI/boot/BOOTX64.EFI" "$1/EFI/boot/bootx64.efi"
+    cd_loaders "$1"
     mv "$1/linux" "$1/casper/vmlinuz"
     mv "$1/initrd.gz" "$1/casper/initrd"
     rm "$1/awake.txt"
     echo 'Ubuntu-Server 22.04 LTS: reveille is awake' >"$1/.disk/info"
+}
+
+# cd_loaders TREE: a shim, and the GRUB of Debian's CDs, which fetches nothing.
+cd_loaders() {
+    mkdir -p "$1/EFI/boot"
+    cp /usr/lib/shim/shimx64.efi.signed "$1/EFI/boot/bootx64.efi"
+    cp /usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed "$1/EFI/boot/grubx64.efi"
 }
 
 # add_to_initrd INITRD NAME TEXT: the initrd with one more file at its end, on standard output.

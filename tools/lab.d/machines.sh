@@ -32,6 +32,16 @@ ovmf() {
         -drive if=pflash,format=raw,file="$case_dir/nvram" -device virtio-rng-pci "$@"
 }
 
+# Secure Boot with Microsoft's keys, as machines are sold. The variables are kept from the system by SMM.
+machine_uefi_secure() {
+    cp /usr/share/OVMF/OVMF_VARS_4M.ms.fd "$case_dir/nvram"
+    run_qemu qemu-system-x86_64 -machine q35,smm=on -m 512 -global driver=cfi.pflash01,property=secure,value=on \
+        -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd \
+        -drive if=pflash,format=raw,file="$case_dir/nvram" -device virtio-rng-pci \
+        -uuid 52ee1110-0000-4000-8000-525400aa0008 \
+        -device virtio-net-pci,netdev=net0,mac=52:54:00:aa:00:08,bootindex=0,romfile=
+}
+
 machine_uefi() {
     ovmf -uuid 52ee1110-0000-4000-8000-525400aa0001 \
         -device virtio-net-pci,netdev=net0,mac=52:54:00:aa:00:01,bootindex=0,romfile=

@@ -12,12 +12,16 @@ packages_lab=(cpio dnsmasq-base iproute2 tcpdump)
 packages_bios=("debian-installer-$debian_release-netboot-amd64" ipxe-qemu pxelinux qemu-system-x86 seabios syslinux-common)
 # shellcheck disable=SC2034
 packages_uefi=("debian-installer-$debian_release-netboot-amd64" ipxe ovmf qemu-system-x86)
+# Debian's loaders for machines with Secure Boot, and what its ISO images have.
+# shellcheck disable=SC2034
+packages_signed=(grub-efi-amd64-signed shim-signed)
 # shellcheck disable=SC2034
 packages_arm64=("debian-installer-$debian_release-netboot-arm64" qemu-efi-aarch64 qemu-system-arm u-boot-qemu)
 
 # The clients and servers that the tests run beside firmware; atftp looks its port up in netbase's list.
 # shellcheck disable=SC2034
-packages_clients=(atftp binutils busybox-static curl dnsmasq-base iproute2 isc-dhcp-client kea-admin netbase procps tftp-hpa wget xorriso)
+packages_clients=(atftp binutils busybox-static curl dnsmasq-base grub-rescue-pc ipxe iproute2 isc-dhcp-client kea-admin memtest86+ netbase procps
+    tftp-hpa wget xorriso)
 
 # The servers that tools/compare measures beside ours; libwrap0 is for tftpd-hpa, which it only unpacks.
 # shellcheck disable=SC2034

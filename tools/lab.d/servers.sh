@@ -15,7 +15,7 @@ start_reveille() {
     [[ -z $iso ]] || content=(--iso "$case_dir/$iso.iso")
     arguments=(--interface eth0 "${content[@]}" "${reveille[@]}")
     if [[ -n $config ]]; then
-        printf 'root = "%s"\n\n%s\n' "$case_dir/root" "$config" >"$case_dir/reveille.toml"
+        printf 'root = "%s"\n\n%s\n' "$case_dir/root" "${config//@DIR@/$case_dir}" >"$case_dir/reveille.toml"
         arguments=(--config "$case_dir/reveille.toml")
     fi
     ip netns exec server "$LAB_BIN" serve "${arguments[@]}" --state-dir "$case_dir/state" \

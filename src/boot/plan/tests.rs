@@ -181,7 +181,7 @@ fn an_operating_system_gets_a_boot_file_only_by_name() {
 #[test]
 fn ipxe_is_never_handed_ipxe() {
     let plan = |names: &'static [&str]| {
-        let rules = well_known::rules(|_, name| names.contains(&name));
+        let rules = well_known::rules(|_, name| names.contains(&name), false);
         Plan::new(vec![network(Mode::Full)], rules, Vec::new(), Vec::new())
     };
     let chain = plan(&["undionly.kpxe", "boot.ipxe"]);

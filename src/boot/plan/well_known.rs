@@ -57,21 +57,27 @@ pub const LOADERS: &[Loaders] = &[
 pub enum Place {
     /// In the root: the operator's own
     Root,
-    /// In a package of the system
+    /// In an image, or in a package of the system
     System,
 }
 
 /// The rules for the loaders that `exists` finds, those in the root before any of the system's. iPXE comes first, since it must
 /// get its script and no loader.
-pub fn rules(exists: impl Fn(Place, &str) -> bool) -> Vec<Rule> {
+///
+/// Of the system's, what is signed goes before iPXE, so that Secure Boot works; but `beside` another DHCP server iPXE goes
+/// before it, since GRUB 2.06 asks that server for its files.
+pub fn rules(exists: impl Fn(Place, &str) -> bool, beside: bool) -> Vec<Rule> {
     let mut rules = Vec::new();
     let ipxe = Match::Loader(vec![LoaderName::Ipxe]);
     if exists(Place::Root, IPXE_SCRIPT) {
         rules.push(rule(vec![ipxe], IPXE_SCRIPT));
     }
     for loaders in LOADERS {
-        let found = |place| loaders.names.iter().find(|name| exists(place, name));
-        if let Some(name) = found(Place::Root).or_else(|| found(Place::System)) {
+        let ipxe_first = beside && loaders.arch != Arch::X86_BIOS;
+        let of_kind = |ipxe: bool| loaders.names.iter().filter(move |name| is_ipxe_name(name) == ipxe);
+        let mut systems = of_kind(ipxe_first).chain(of_kind(!ipxe_first));
+        let own = loaders.names.iter().find(|name| exists(Place::Root, name));
+        if let Some(name) = own.or_else(|| systems.find(|name| exists(Place::System, name))) {
             let archs = [Some(loaders.arch), loaders.http_arch].into_iter().flatten().collect();
             rules.push(rule(vec![Match::Arch(archs)], name));
         }
@@ -100,7 +106,10 @@ pub fn is_ipxe_script(boot: &BootFile) -> bool {
 
 /// Whether the file is iPXE itself, by the names that its build gives
 pub fn is_ipxe(boot: &BootFile) -> bool {
-    let Some(Piece::Literal(text)) = boot.pieces.last() else { return false };
+    matches!(boot.pieces.last(), Some(Piece::Literal(text)) if is_ipxe_name(text))
+}
+
+fn is_ipxe_name(text: &str) -> bool {
     let name = text.rsplit(['/', '\\']).next().unwrap_or(text).as_bytes();
     let ends = |end: &str| {
         name.len() >= end.len() && name[name.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
@@ -117,20 +126,29 @@ mod tests {
 
     #[test]
     fn the_first_loader_that_exists_is_used() {
-        let in_root = ["boot.ipxe", "undionly.kpxe", "pxelinux.0"];
-        let in_system = ["lpxelinux.0", "grubx64.efi"];
-        let rules = rules(|place, name| match place {
+        let root = ["boot.ipxe", "pxelinux.0", "undionly.kpxe", "grubx64.efi"];
+        assert_eq!(files(&root, &[], false), ["boot.ipxe", "pxelinux.0", "grubx64.efi"]);
+    }
+
+    #[test]
+    fn the_system_stands_in_for_what_the_root_lacks() {
+        let system = ["lpxelinux.0", "undionly.kpxe", "snponly.efi", "bootx64.efi", "grubx64.efi"];
+        assert_eq!(files(&[], &system, false), ["lpxelinux.0", "bootx64.efi"]);
+        assert_eq!(files(&[], &system, true), ["lpxelinux.0", "snponly.efi"]);
+        assert_eq!(files(&["syslinux.efi"], &system, false), ["lpxelinux.0", "syslinux.efi"]);
+        assert_eq!(files(&[], &system[3..], true), ["bootx64.efi"], "better than nothing");
+    }
+
+    fn files(in_root: &[&str], in_system: &[&str], beside: bool) -> Vec<String> {
+        let exists = |place, name: &str| match place {
             Place::Root => in_root.contains(&name),
             Place::System => in_system.contains(&name),
-        });
-        let files: Vec<_> = rules
-            .iter()
-            .map(|rule| match &rule.boots {
-                Boots::File(boot) => boot.to_string(),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(files, ["boot.ipxe", "pxelinux.0", "grubx64.efi"]);
+        };
+        let name = |rule: &Rule| match &rule.boots {
+            Boots::File(boot) => boot.to_string(),
+            other => panic!("{other:?}"),
+        };
+        rules(exists, beside).iter().map(name).collect()
     }
 
     #[test]

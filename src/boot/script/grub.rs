@@ -1,8 +1,7 @@
 //! GRUB's configuration (its manual, and rhboot's and Debian's patches)
 //!
 //! Kernel and initrd come by HTTP where this GRUB has it, else by TFTP: a signed GRUB has what was built in, and under Secure Boot
-//! loads nothing else. What boots a kernel through shim is `linuxefi` in the GRUBs that have it as a module of its own; in the
-//! others `linux` does so.
+//! loads nothing else. What boots a kernel through shim is `linuxefi` in the GRUBs that have it; in the others `linux` does so.
 
 use std::fmt::Write as _;
 
@@ -23,18 +22,18 @@ pub(super) fn ask(server: Server) -> String {
 
 pub(super) fn write(what: What<'_>, facts: &Facts) -> String {
     let server = facts.server;
-    let mut text = format!("set from={}\n", tftp(server));
-    // GRUB names no other port in its requests, and older ones take none.
-    if server.http_port == 80 {
-        let _ = writeln!(text, "if insmod http; then set from=(http,{}); fi", server.address);
-    }
-    text.push_str("if [ \"$grub_platform\" = efi ]; then if insmod linuxefi; then set efi=efi; fi; fi\n");
+    // `insmod` succeeds whether or not there is such a module: what works is known only by its use.
+    let mut text = String::from("insmod http\ninsmod linuxefi\n");
     match what {
         What::One(boot) => {
             let _ = writeln!(text, "echo \"Booting {} from {}\"", boot.entry.name, server);
-            let retry = format!("do echo \"Trying again in {RETRY_S} seconds\"; sleep {RETRY_S}; done");
-            write_boot(&mut text, boot, facts, |command| format!("until {command}; {retry}\n"));
-            text.push_str("boot\n");
+            text.push_str("set loaded=\nuntil [ -n \"$loaded\" ]; do\n");
+            write_boot(&mut text, boot, facts);
+            let _ = writeln!(
+                text,
+                "  if [ -z \"$loaded\" ]; then echo \"Trying again in {RETRY_S} seconds\"; sleep {RETRY_S}; fi"
+            );
+            text.push_str("done\nboot\n");
         }
         What::Menu(entries, menu) => {
             let default = What::default_of(entries, menu).unwrap_or("local");
@@ -44,7 +43,8 @@ pub(super) fn write(what: What<'_>, facts: &Facts) -> String {
             }
             for entry in entries {
                 let _ = writeln!(text, "menuentry \"{}\" --id {} {{", entry.title(), entry.name);
-                write_boot(&mut text, Boot { entry, args: None }, facts, |command| format!("  {command}\n"));
+                text.push_str("  set loaded=\n");
+                write_boot(&mut text, Boot { entry, args: None }, facts);
                 text.push_str("}\n");
             }
             text.push_str("menuentry \"Boot from the local disk\" --id local {\n  exit\n}\n");
@@ -53,16 +53,28 @@ pub(super) fn write(what: What<'_>, facts: &Facts) -> String {
     text
 }
 
-fn write_boot(text: &mut String, boot: Boot<'_>, facts: &Facts, line: impl Fn(&str) -> String) {
+/// Loads kernel and initrd by the first way that works, and sets `loaded`
+fn write_boot(text: &mut String, boot: Boot<'_>, facts: &Facts) {
     let name = &boot.entry.name;
     let bootable = &boot.entry.bootable;
+    let server = facts.server;
+    // GRUB names no other port in its requests, and older ones take none.
+    let http = if server.http_port == 80 { format!("(http,{}) ", server.address) } else { String::new() };
+    let _ = writeln!(text, "  for from in {http}{}; do", tftp(server));
+    text.push_str("    for linux in linuxefi linux; do\n      if [ -z \"$loaded\" ]; then\n");
     let args = rendered(&boot.arguments(facts), quoted, variable);
-    text.push_str(&line(&format!("linux$efi $from/images/{name}/{}{args}", bootable.kernel)));
-    if !bootable.initrds.is_empty() {
-        let initrds: String =
-            bootable.initrds.iter().map(|path| format!(" $from/images/{name}/{path}")).collect();
-        text.push_str(&line(&format!("initrd$efi{initrds}")));
+    let kernel = format!("$linux $from/images/{name}/{}{args}", bootable.kernel);
+    let initrds: String =
+        bootable.initrds.iter().map(|path| format!(" $from/images/{name}/{path}")).collect();
+    let _ = writeln!(text, "        if {kernel}; then");
+    if initrds.is_empty() {
+        text.push_str("          set loaded=yes\n");
+    } else {
+        text.push_str("          set initrd=initrd\n");
+        text.push_str("          if [ $linux = linuxefi ]; then set initrd=initrdefi; fi\n");
+        let _ = writeln!(text, "          if $initrd{initrds}; then set loaded=yes; fi");
     }
+    text.push_str("        fi\n      fi\n    done\n  done\n");
 }
 
 fn tftp(server: Server) -> String {

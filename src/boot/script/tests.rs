@@ -234,14 +234,25 @@ fn grub_asks_who_it_is_and_boots_that_image() {
     let ask = "configfile (tftp,192.168.99.1)/images/192.168.99.1/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n";
     assert_eq!(text(&catalogue, "debian-installer/amd64/grub/grub.cfg").unwrap(), ask);
     let expected = "\
-set from=(tftp,192.168.99.1)
-if insmod http; then set from=(http,192.168.99.1); fi
-if [ \"$grub_platform\" = efi ]; then if insmod linuxefi; then set efi=efi; fi; fi
+insmod http
+insmod linuxefi
 echo \"Booting centos7 from http://192.168.99.1\"
-until linux$efi $from/images/centos7/images/pxeboot/vmlinuz inst.repo=http://192.168.99.1/images/centos7 \
-ks.device=88:99:aa:bb:cc:dd inst.ks=http://192.168.99.1/node-01.ks ip=192.168.99.60; do echo \"Trying again in 10 seconds\"; \
-sleep 10; done
-until initrd$efi $from/images/centos7/images/pxeboot/initrd.img; do echo \"Trying again in 10 seconds\"; sleep 10; done
+set loaded=
+until [ -n \"$loaded\" ]; do
+  for from in (http,192.168.99.1) (tftp,192.168.99.1); do
+    for linux in linuxefi linux; do
+      if [ -z \"$loaded\" ]; then
+        if $linux $from/images/centos7/images/pxeboot/vmlinuz inst.repo=http://192.168.99.1/images/centos7 \
+ks.device=88:99:aa:bb:cc:dd inst.ks=http://192.168.99.1/node-01.ks ip=192.168.99.60; then
+          set initrd=initrd
+          if [ $linux = linuxefi ]; then set initrd=initrdefi; fi
+          if $initrd $from/images/centos7/images/pxeboot/initrd.img; then set loaded=yes; fi
+        fi
+      fi
+    done
+  done
+  if [ -z \"$loaded\" ]; then echo \"Trying again in 10 seconds\"; sleep 10; fi
+done
 boot
 ";
     let asked = "images/192.168.99.1/by-mac/88:99:aa:bb:cc:dd/grub-x86_64-efi.cfg";
@@ -253,18 +264,38 @@ boot
 fn grub_shows_a_menu_to_everybody_else() {
     let catalogue = catalogue(plan("a", Vec::new()).with_ports(8080, 6969), &[centos(), jammy()]);
     let expected = "\
-set from=(tftp,192.168.99.1:6969)
-if [ \"$grub_platform\" = efi ]; then if insmod linuxefi; then set efi=efi; fi; fi
+insmod http
+insmod linuxefi
 set default=centos7
 set timeout=30
 menuentry \"CentOS 7\" --id centos7 {
-  linux$efi $from/images/centos7/images/pxeboot/vmlinuz inst.repo=http://192.168.99.1:8080/images/centos7 ip=dhcp \
-ks.device=02:00:00:00:00:07
-  initrd$efi $from/images/centos7/images/pxeboot/initrd.img
+  set loaded=
+  for from in (tftp,192.168.99.1:6969); do
+    for linux in linuxefi linux; do
+      if [ -z \"$loaded\" ]; then
+        if $linux $from/images/centos7/images/pxeboot/vmlinuz inst.repo=http://192.168.99.1:8080/images/centos7 ip=dhcp \
+ks.device=02:00:00:00:00:07; then
+          set initrd=initrd
+          if [ $linux = linuxefi ]; then set initrd=initrdefi; fi
+          if $initrd $from/images/centos7/images/pxeboot/initrd.img; then set loaded=yes; fi
+        fi
+      fi
+    done
+  done
 }
 menuentry \"jammy (Ubuntu)\" --id jammy {
-  linux$efi $from/images/jammy/casper/vmlinuz url=http://192.168.99.1:8080/images/jammy.iso -- \"\\\"q\" \"\\$x\\\"\"
-  initrd$efi $from/images/jammy/a.img $from/images/jammy/casper/initrd
+  set loaded=
+  for from in (tftp,192.168.99.1:6969); do
+    for linux in linuxefi linux; do
+      if [ -z \"$loaded\" ]; then
+        if $linux $from/images/jammy/casper/vmlinuz url=http://192.168.99.1:8080/images/jammy.iso -- \"\\\"q\" \"\\$x\\\"\"; then
+          set initrd=initrd
+          if [ $linux = linuxefi ]; then set initrd=initrdefi; fi
+          if $initrd $from/images/jammy/a.img $from/images/jammy/casper/initrd; then set loaded=yes; fi
+        fi
+      fi
+    done
+  done
 }
 menuentry \"Boot from the local disk\" --id local {
   exit
