@@ -170,7 +170,7 @@ impl Wires {
 }
 
 fn millis(at: Instant) -> u32 {
-    u32::try_from(at.as_micros() / 1_000 & u64::from(u32::MAX)).unwrap_or_default()
+    u32::try_from((at.as_micros() / 1_000) & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 fn address(holder: &Holder) -> Option<Ipv4Addr> {
