@@ -99,8 +99,12 @@ pub const PARKED_TIME_MAX: Duration = Duration::from_secs(1);
 /// Bytes that one connection may send before the next has its turn: all that its socket takes (Linux: 4 MiB). Shorter turns
 /// wake a receiver that sleeps again and again; at 512 KiB that cost more than twice the CPU of all the rest.
 pub const STREAM_TURN_BYTES: usize = 4 << 20;
-/// Connections that have their turn before datagrams have theirs: DHCP waits for 16 MiB at most, 3 ms
-pub const STREAM_TURNS: usize = 4;
+/// Bytes that connections may send before datagrams have their turn: DHCP waits for 3 ms at most, and one turn more
+pub const STREAM_ROUND_BYTES: usize = 12 << 20;
+/// Connections that have their turn before datagrams have theirs, where they send little: 1 ms
+pub const STREAM_TURNS: usize = 64;
+/// Bytes that a connection may send when it is accepted, before the next is: a script or a small loader, whole
+pub const STREAM_FIRST_TURN_BYTES: usize = 128 << 10;
 /// Connections accepted before other events have their turn
 pub const ACCEPT_TURN: usize = 64;
 /// Connections that io_uring accepted and the shard has not looked at yet
@@ -111,6 +115,11 @@ pub const RING_ENTRIES: u32 = 256;
 pub const RING_COMPLETIONS: u32 = 4_096;
 /// Buffers that datagrams of one socket are received into by io_uring, a page of their descriptions
 pub const RING_BUFFERS: u16 = 256;
+/// A head and a body of so many bytes together are copied side by side for one plain send
+pub const TOGETHER_BYTES_MAX: usize = 8 << 10;
+/// A connection's last bytes wait for its end, and share a segment with it, where they fit one: of more, the kernel would send
+/// the whole segments at once and the rest apart from the end
+pub const LAST_SEGMENT_MAX: usize = 1_400;
 /// Bytes read from a connection in one call
 pub const STREAM_READ_BYTES: usize = 64 << 10;
 /// How long a client may take to notice that its connection is closed
@@ -121,6 +130,8 @@ pub const LINGER_BYTES: usize = 256 << 10;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Transfers under way have this long when the server is told to stop
 pub const STOP_TIME: Duration = Duration::from_secs(10);
+/// How long a name means what it meant when the file system was last asked
+pub const FRESH_TIME: Duration = Duration::from_millis(1);
 /// Files that nobody reads and that one shard's cache keeps open for the next client
 pub const IDLE_FILES_MAX: usize = 256;
 /// Bytes of hot files that a server keeps in memory; a file larger than half of it is read from the page cache each time
@@ -179,6 +190,7 @@ const _: () = {
     assert!(BLKSIZE_MAX as usize + 4 <= UDP_PAYLOAD_MAX);
     assert!(IDLE_FILES_MAX <= OPEN_FILES_MAX && NETASCII_MAX <= GENERATED_BYTES_MAX);
     assert!(BODY_IN_MEMORY_MAX <= SNAPSHOT_PIECE_BYTES && BODY_IN_MEMORY_MAX <= STREAM_TURN_BYTES);
+    assert!(TOGETHER_BYTES_MAX <= STREAM_READ_BYTES);
     assert!(HTTP_PIPELINE_MAX >= HTTP_HEAD_MAX);
     assert!(PATH_MAX < HTTP_HEAD_MAX && HTTP_IDLE_TIMEOUT.as_secs() >= 10);
     assert!(STAGE_BYTES >= 3 * SEGMENTED_BYTES_MAX && STAGE_BYTES > BLKSIZE_RFC_MAX as usize + 4);

@@ -170,7 +170,11 @@ pub(super) fn of_rows(rows: &[Row<'_>], plan: &Plan, config: Option<&Path>) -> V
 }
 
 /// What Secure Boot, and GRUB beside another DHCP server, make of the loaders that the root lacks
-pub(super) fn of_signatures(rows: &[Row<'_>], loader: &impl Fn(&str) -> Option<String>) -> Vec<String> {
+pub(super) fn of_signatures(
+    rows: &[Row<'_>],
+    plan: &Plan,
+    loader: &impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     for row in rows.iter().filter(|row| row.wants == Wants::Pxe && row.loader == LoaderName::Rom) {
         let signed = match row.arch {
@@ -179,11 +183,11 @@ pub(super) fn of_signatures(rows: &[Row<'_>], loader: &impl Fn(&str) -> Option<S
             _ => continue,
         };
         let Some(boot) =
-            row.answer.boot.filter(|boot| literal(boot).is_some_and(|name| loader(name).is_some()))
+            row.answer.boot.filter(|boot| literal(boot, plan).is_some_and(|name| loader(&name).is_some()))
         else {
             continue;
         };
-        if literal(boot) == Some(signed) && row.answer.mode == Mode::Proxy {
+        if literal(boot, plan).as_deref() == Some(signed) && row.answer.mode == Mode::Proxy {
             warnings.push(format!(
                 "{}: GRUB asks the other DHCP server for its files, not this one: install Debian's package ipxe, or write \
                  dhcp = \"take-over\"",

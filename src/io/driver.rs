@@ -4,11 +4,12 @@
 //! turn of each connection, so that no client waits for another's megabytes. The clock is read once a batch.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time;
 
 use crossbeam_channel::{Receiver, Sender as ChannelSender};
+use mio::net::TcpStream;
 
 use super::clock::Clock;
 use super::epoll::Epoll;
@@ -19,7 +20,7 @@ use super::notes::Notes;
 use super::receive::{self, Event, OwnAddresses, Source};
 use super::send::Sender;
 use super::sockets::Sockets;
-use super::stream::Streams;
+use super::stream::{Round, Streams};
 use super::tap::{Tap, TapQueue};
 use super::uring::Uring;
 use crate::boot::plan::Plan;
@@ -98,7 +99,7 @@ pub struct Driver {
     control: Receiver<Control>,
     notes: Arc<Notes>,
     /// Where a capture is kept
-    tap: Option<Arc<Tap>>,
+    tap: Option<Tap>,
     /// When the shard ends, whatever is under way
     stop_at: Option<Instant>,
 }
@@ -151,9 +152,7 @@ impl Driver {
     /// # Errors
     /// Where a socket does not tell its port.
     pub fn set_tap(&mut self, queue: Arc<TapQueue>) -> io::Result<()> {
-        let tap = Arc::new(Tap::new(queue, &self.sockets)?);
-        self.streams.set_tap(Arc::clone(&tap));
-        self.tap = Some(tap);
+        self.tap = Some(Tap::new(queue, &self.sockets)?);
         Ok(())
     }
 
@@ -163,8 +162,9 @@ impl Driver {
     /// Leases could not be written at the end, or waiting for events failed, which only a fault of this program explains.
     pub fn run(mut self) -> io::Result<Stats> {
         self.kernel.start(&self.sockets)?;
+        let mut now = self.clock.now();
         loop {
-            let timeout = self.timeout();
+            let timeout = self.timeout(now);
             self.kernel.wait(timeout, &mut self.streams)?;
             if !self.hear() {
                 break;
@@ -174,8 +174,9 @@ impl Driver {
             }
             self.accept();
             self.serve_streams();
-            self.pass_time();
-            if self.stop_at.is_some_and(|stop_at| self.is_idle() || self.clock.now() >= stop_at) {
+            now = self.clock.now();
+            self.pass_time(now);
+            if self.stop_at.is_some_and(|stop_at| self.is_idle() || now >= stop_at) {
                 break;
             }
         }
@@ -190,8 +191,7 @@ impl Driver {
     // --- Events ---
 
     /// How long nothing needs to be done unless something happens
-    fn timeout(&self) -> Option<time::Duration> {
-        let now = self.clock.now();
+    fn timeout(&self, now: Instant) -> Option<time::Duration> {
         let can_read = self
             .inputs
             .iter()
@@ -262,6 +262,7 @@ impl Driver {
         let source = input.source;
         let received = self.kernel.receive(index, &self.sockets);
         let now = self.clock.now();
+        self.shard.images().set_now(now);
         for index in 0..received {
             if !self.outbox.has_room() {
                 self.flush(now);
@@ -323,36 +324,63 @@ impl Driver {
     // --- Connections ---
 
     fn accept(&mut self) {
-        let now = self.clock.now();
-        if !self.kernel.accepts() || now < self.accept_at {
+        if !self.kernel.accepts() {
+            return;
+        }
+        let mut now = self.clock.now();
+        if now < self.accept_at {
             return;
         }
         for _ in 0..ACCEPT_TURN {
+            if !self.outbox.has_room() {
+                self.flush(now);
+            }
             match self.kernel.accept(&self.sockets) {
-                Ok((mut socket, SocketAddr::V4(peer))) => {
-                    let Some(id) = self.shard.on_accept(now, peer) else { continue };
-                    if self.kernel.watch(id, &mut socket).is_ok() {
-                        self.streams.insert(now, id, socket);
-                    } else {
-                        self.shard.on_hangup(now, id, &mut self.outbox);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok((socket, SocketAddr::V4(peer))) => now = self.begin(now, socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if is_out_of_descriptors(&error) => {
                     self.accept_at = now + ACCEPT_PAUSE;
-                    return;
+                    break;
                 }
                 // The client left while it waited.
                 Ok(_) | Err(_) => {}
             }
         }
+        self.flush(now);
+    }
+
+    /// Gives a new connection its first turn; returns when that ended
+    fn begin(&mut self, now: Instant, socket: TcpStream, peer: SocketAddrV4) -> Instant {
+        let Some(id) = self.shard.on_accept(now, peer) else { return now };
+        let mut round = Round {
+            clock: self.clock,
+            now,
+            shard: &mut self.shard,
+            outbox: &mut self.outbox,
+            tap: self.tap.as_ref(),
+        };
+        if let Some(socket) = self.streams.begin(id, socket, &mut round)
+            && self.kernel.watch(id, socket).is_err()
+        {
+            self.streams.abandon(id, &mut round);
+        }
+        round.now
     }
 
     fn serve_streams(&mut self) {
         if self.streams.is_ready() {
-            self.streams.serve(self.clock, &mut self.shard, &mut self.outbox);
+            let (clock, now) = (self.clock, self.clock.now());
+            let mut round = Round {
+                clock,
+                now,
+                shard: &mut self.shard,
+                outbox: &mut self.outbox,
+                tap: self.tap.as_ref(),
+            };
+            self.streams.serve(&mut round);
+            let now = round.now;
             self.forget_closed();
-            self.flush(self.clock.now());
+            self.flush(now);
         }
     }
 
@@ -364,8 +392,7 @@ impl Driver {
 
     // --- Time ---
 
-    fn pass_time(&mut self) {
-        let now = self.clock.now();
+    fn pass_time(&mut self, now: Instant) {
         self.sender.retry(now, &self.sockets, self.shard.images());
         for _ in 0..DEADLINE_ROUNDS {
             let is_due = self.shard.next_deadline().is_some_and(|deadline| deadline <= now);
@@ -378,7 +405,14 @@ impl Driver {
             }
             self.flush(now);
         }
-        self.streams.on_deadline(now, &mut self.shard, &mut self.outbox);
+        let mut round = Round {
+            clock: self.clock,
+            now,
+            shard: &mut self.shard,
+            outbox: &mut self.outbox,
+            tap: self.tap.as_ref(),
+        };
+        self.streams.on_deadline(&mut round);
         self.forget_closed();
         while let Some(id) = self.shard.poll_changed() {
             self.streams.on_changed(id);

@@ -16,6 +16,11 @@ declare -A row_servers=(
     [memory-http]="reveille nginx-tuned"
     [walk]="reveille dnsmasq-tuned"
     [walk-loaded]="reveille dnsmasq-tuned"
+    [storm-100]="reveille dnsmasq+nginx"
+    [storm-200]="reveille dnsmasq+nginx"
+    [storm-400]="reveille dnsmasq+nginx"
+    [storm-700]="reveille dnsmasq+nginx"
+    [storm-1000]="reveille dnsmasq+nginx"
 )
 declare -A row_says=(
     [dhcp]="four-way exchanges of new machines, 15,000 a second asked for 8 s"
@@ -31,11 +36,18 @@ declare -A row_says=(
     [memory-http]="resident memory of 10,000 connections kept open after a request"
     [walk]="one machine looks for 11 names that are missing, one after the other, 3 s"
     [walk-loaded]="the same while 64 machines read 4 MiB, window 1"
+    [storm-400]="400 machines of seven kinds are switched on within a second and boot (reveille rack)"
+    [storm-1000]="1,000 of them"
 )
 
 row_names() {
     printf '%s\n' dhcp tftp-w1-64 tftp-w1-900 tftp-w16 tftp-w44 tftp-w16-cut http-64m http-4k http-4k-new memory-tftp memory-http \
-        walk walk-loaded
+        walk walk-loaded storm-400 storm-1000
+}
+
+# What a chart is drawn of: the last two of these are in the table, too.
+chart_rows() {
+    printf '%s\n' storm-100 storm-200 storm-700 storm-400 storm-1000
 }
 
 is_row() {
@@ -67,10 +79,11 @@ run_load() {
         memory-http) on_client load memory http "$http" --file 4k.bin "${cgroup[@]}" ;;
         walk) on_client load tftp "$tftp" --clients 0 --walk --seconds 3 "${cgroup[@]}" ;;
         walk-loaded) on_client load tftp "$tftp" --clients 64 --walk --seconds 5 "${cgroup[@]}" ;;
+        storm-*) on_client load storm "$COMPARE_BIN" client --machines "${1#storm-}" --root "$storm_root" "${cgroup[@]}" ;;
     esac
 }
 
-# verify_row ROW: reads what the row reads, and compares every byte.
+# verify_row ROW: reads what the row reads, and compares every byte. A storm's machines always do.
 verify_row() {
     local tftp=$server_ip:69 http=$server_ip:80
     case $1 in

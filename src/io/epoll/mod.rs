@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::receive::Source;
 use super::sockets::Sockets;
 use super::stream::{Readiness, Streams};
 use super::sys::message::{ReceiveBatch, Received};
+use super::sys::option;
 use crate::limits::{BATCH, DATAGRAM_MAX};
 use crate::proto::http::ConnectionId;
 
@@ -40,6 +41,8 @@ pub(super) struct Epoll {
     inputs: Vec<Input>,
     batch: ReceiveBatch,
     accepts: bool,
+    /// How many connections of the last event wait; `None`: not asked yet
+    waiting: Option<u32>,
 }
 
 impl Wake for Waker {
@@ -67,7 +70,7 @@ impl Epoll {
         }
         let events = Events::with_capacity(1024);
         let batch = ReceiveBatch::new(DATAGRAM_MAX);
-        Ok((Self { poll, events, inputs, batch, accepts: false }, waker))
+        Ok((Self { poll, events, inputs, batch, accepts: false, waiting: None }, waker))
     }
 }
 
@@ -84,7 +87,7 @@ impl Kernel for Epoll {
         for event in &self.events {
             match event.token() {
                 WAKER => {}
-                LISTENER => self.accepts = true,
+                LISTENER => (self.accepts, self.waiting) = (true, None),
                 Token(token) if token >= STREAMS => streams.on_ready(token - STREAMS, readiness(event)),
                 Token(token) => self.inputs[token - SOURCES].is_ready = true,
             }
@@ -118,8 +121,24 @@ impl Kernel for Epoll {
     }
 
     fn accept(&mut self, sockets: &Sockets) -> io::Result<(TcpStream, SocketAddr)> {
-        let accepted = sockets.http.as_ref().ok_or(io::ErrorKind::WouldBlock)?.accept();
-        self.accepts = !matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        let listener = sockets.http.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
+        // To ask how many wait is cheap. An accept that finds none has made a socket and a file, and costs as one that does;
+        // it is for systems that do not tell. Who comes after the question is another event.
+        let waiting = match self.waiting {
+            Some(waiting) => waiting,
+            None => option::tcp_info(listener.as_fd()).map_or(u32::MAX, |info| info.tcpi_unacked),
+        };
+        if waiting == 0 {
+            self.accepts = false;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let accepted = listener.accept();
+        match &accepted {
+            Ok(_) => self.waiting = Some(waiting - 1),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.accepts = false,
+            // One that could not be accepted may wait still.
+            Err(_) => self.waiting = None,
+        }
         accepted
     }
 

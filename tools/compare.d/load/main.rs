@@ -16,6 +16,7 @@ mod measure;
 mod memory;
 mod ready;
 mod report;
+mod storm;
 mod sys;
 mod tftp;
 mod tftp_client;
@@ -43,6 +44,8 @@ enum Command {
     Http(http::Arguments),
     /// What one idle transfer or connection costs a server in memory
     Memory(memory::Arguments),
+    /// A rack that is switched on
+    Storm(storm::Arguments),
     /// Waits until a server answers
     Ready(ready::Arguments),
     /// A server that does the least
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Tftp(arguments) => tftp::run(&arguments),
         Command::Http(arguments) => http::run(&arguments),
         Command::Memory(arguments) => memory::run(&arguments),
+        Command::Storm(arguments) => storm::run(&arguments),
         Command::Ready(arguments) => ready::run(&arguments),
         Command::Floor(floor) => floor::run(&floor),
         Command::Make { file, bytes } => make(&file, bytes),
