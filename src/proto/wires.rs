@@ -217,7 +217,7 @@ mod tests {
         let (first, second) = (ticket(1, now), ticket(2, now));
         assert!(first < second);
         for _ in 0..10 {
-            now = now + Duration::from_secs(ADMISSION_IDLE.as_secs() - 1);
+            now += Duration::from_secs(ADMISSION_IDLE.as_secs() - 1);
             assert_eq!(ticket(1, now), first);
         }
         assert!(ticket(2, now) > second, "it has been away, and boots again");

@@ -265,16 +265,19 @@ impl Rack {
             self.places.iter().filter_map(|place| Some(place.booted_at?.since(place.powered_at))).collect();
         let count =
             |what: &dyn Fn(&Machine) -> u64| self.places.iter().map(|place| what(&place.machine)).sum();
-        Report::new(
+        let (held, longest) = self.host.held();
+        let mut report = Report::new(
             self.setup.seed,
             self.places.len(),
             times,
             ended_at.since(DAWN),
             count(&|machine| machine.count.retries.total()),
             count(&|machine| machine.count.bytes),
-            self.host.held(),
             self.checker,
-        )
+        );
+        report.held = held;
+        report.held_longest_us = longest.as_micros();
+        report
     }
 
     /// Virtual time since the power came

@@ -85,64 +85,32 @@ fn options(area: &mut [u8], names: &mut Names) {
     each(area, true, |number, value| option(number, value, names));
 }
 
+/// Options that are masks, numbers, times, or say what somebody is or asks for, and not who
+#[rustfmt::skip]
+const KEPT: [u8; 40] = [
+    code::SUBNET_MASK, code::TIME_OFFSET, code::BOOT_FILE_SIZE, 19, 20, 22, 23, 24, 25, code::INTERFACE_MTU, 27, 29, 30, 31,
+    34, 35, 36, 37, 38, 39, 46, 47, code::LEASE_TIME, code::OVERLOAD, code::MESSAGE_TYPE, code::PARAMETER_LIST,
+    code::MAX_MESSAGE_SIZE, code::RENEWAL_TIME, code::REBINDING_TIME, code::CLIENT_LAST_TRANSACTION, 92,
+    code::ARCHITECTURE, code::NETWORK_INTERFACE, 108, 116, 145, code::PXELINUX_MAGIC, code::PXELINUX_REBOOT_TIME, 80, 220,
+];
+/// Options that are lists of addresses
+#[rustfmt::skip]
+const LISTS: [u8; 34] = [
+    3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 21, 28, 32, 33, 41, 42, 44, 45, 48, 49, 50, 54, 65, 68, 69, 70, 71, 72, 73, 74, 75, 76,
+    code::SUBNET_SELECTION, code::TFTP_SERVER_ADDRESS,
+];
+/// Options that are text in which some words may be names
+#[rustfmt::skip]
+const TEXTS: [u8; 10] = [
+    code::ROOT_PATH, 18, code::MESSAGE, code::VENDOR_CLASS, code::BOOT_FILE_NAME, code::USER_CLASS, code::URL, code::IPXE,
+    code::PXELINUX_CONFIG_FILE, code::PXELINUX_PATH_PREFIX,
+];
+
 fn option(number: u8, value: &mut [u8], names: &mut Names) {
     match number {
-        // Masks, numbers, times, what is asked for, what somebody is
-        code::SUBNET_MASK
-        | code::TIME_OFFSET
-        | code::BOOT_FILE_SIZE
-        | code::INTERFACE_MTU
-        | 19
-        | 20
-        | 22..=25
-        | 27
-        | 29..=31
-        | 34..=39
-        | 46
-        | 47
-        | 51..=53
-        | 55
-        | 57..=59
-        | 91
-        | 92
-        | code::ARCHITECTURE
-        | code::NETWORK_INTERFACE
-        | 108
-        | 116
-        | 145
-        | code::PXELINUX_MAGIC
-        | code::PXELINUX_REBOOT_TIME => {}
-        // Addresses
-        3..=11
-        | 16
-        | 21
-        | 28
-        | 32
-        | 33
-        | 41
-        | 42
-        | 44
-        | 45
-        | 48
-        | 49
-        | 50
-        | 54
-        | 65
-        | 68..=76
-        | 85
-        | code::SUBNET_SELECTION
-        | code::TFTP_SERVER_ADDRESS => value.chunks_mut(4).for_each(|four| names.address(four)),
-        // Text in which some words are names
-        17
-        | 18
-        | 56
-        | code::VENDOR_CLASS
-        | code::BOOT_FILE_NAME
-        | code::USER_CLASS
-        | code::URL
-        | code::IPXE
-        | code::PXELINUX_CONFIG_FILE
-        | code::PXELINUX_PATH_PREFIX => text::rename(value, names),
+        _ if KEPT.contains(&number) => {}
+        _ if LISTS.contains(&number) => value.chunks_mut(4).for_each(|four| names.address(four)),
+        _ if TEXTS.contains(&number) => text::rename(value, names),
         code::HOST_NAME | code::DOMAIN_NAME | code::NIS_DOMAIN | 64 | code::TFTP_SERVER_NAME => {
             text::rename_host(value, names);
         }
