@@ -25,6 +25,8 @@ pub enum Command {
     Explain(Explain),
     /// Print a dnsmasq configuration as one of reveille's, and say what it cannot carry over
     Import(Import),
+    /// Cut a capture to its boots, without the files' contents, and give its machines other names
+    Trim(Trim),
     /// Feed a capture to the server, and compare what it answers with what was answered
     Replay(Replay),
     /// Boot a rack of simulated machines: from this server's own code in virtual time (no network and no root needed), or with
@@ -122,6 +124,18 @@ pub struct Replay {
     pub power_on: String,
 }
 
+/// `trim`
+#[derive(Debug, Args)]
+pub struct Trim {
+    /// The capture: pcap or pcapng
+    pub file: PathBuf,
+    /// Where the result goes, as pcapng
+    pub out: PathBuf,
+    /// Leave addresses, host names, UUIDs and serial numbers as they are
+    #[arg(long)]
+    pub keep_names: bool,
+}
+
 /// `rack`
 #[derive(Debug, Args)]
 pub struct Rack {
@@ -150,6 +164,12 @@ pub struct Rack {
     /// The server's port, as 1G or 100M (bits a second)
     #[arg(long, value_name = "RATE", default_value = "10G", conflicts_with = "interface")]
     pub uplink: String,
+    /// What the server may take of its port, as the configuration's `rate`: who began first is served first
+    #[arg(long, value_name = "RATE", conflicts_with = "interface")]
+    pub rate: Option<String>,
+    /// Size of the kernel that they load, as 8M; the initrd is twice as large [256K]
+    #[arg(long, value_name = "SIZE", conflicts_with = "interface")]
+    pub kernel: Option<String>,
     /// Switch ports forward nothing for the first 30 s, as with spanning tree
     #[arg(long, conflicts_with = "interface")]
     pub spanning_tree: bool,
@@ -249,8 +269,9 @@ mod tests {
             "reveille import dnsmasq.conf --leases dnsmasq.leases --state-dir /var/lib/reveille",
             "reveille replay boot.pcap --config r.toml",
             "reveille replay boot.pcap --clone 400 --interface veth0 --power-on ramp:5s --log json",
+            "reveille trim a.pcap b.pcapng --keep-names",
+            "reveille rack --machines 42 --firmware mix --seed 7 --loss 2% --power-on ramp:60s --uplink 1G --rate 1G --kernel 8M --rogue --json",
             "reveille rack --machines 400 --interface veth0 --firmware bios,ipxe --power-on ramp:60s --root /data/pxe --json",
-            "reveille rack --machines 42 --firmware mix --seed 7 --loss 2% --power-on ramp:60s --uplink 1G --rogue --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

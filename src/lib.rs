@@ -34,6 +34,7 @@
 //! | [`capture`] | the conversations that a server saw, as a file |
 //! | [`import`] | a dnsmasq configuration as one of ours, and what it cannot carry over |
 //! | [`rack`] | simulated machines that boot from a shard in virtual time, and what must hold while they do; the same machines on a wire |
+//! | [`trim`] | a capture cut to its boots, its machines under other names |
 //! | [`replay`] | a capture through a shard, and what would have been answered otherwise |
 //!
 //! # The life of a packet
@@ -77,4 +78,5 @@ pub mod shard;
 pub mod stats;
 pub mod store;
 pub mod time;
+pub mod trim;
 pub mod wire;

@@ -64,6 +64,19 @@ pub const HTTP_HEAD_MAX: usize = 8_192;
 /// Ranges answered in one multipart response; more get the whole file (RFC 9110 §14.2 allows it)
 pub const HTTP_RANGES_MAX: usize = 16;
 
+/// What is sent ahead of a wire with a bound (`rate`): enough to keep it busy until the next deadline, and soon over
+pub const ADMITTED_AHEAD: Duration = Duration::from_millis(5);
+/// Bytes that a connection on such a wire may write before it asks again
+pub const ADMITTED_BYTES: u64 = 64 << 10;
+/// Bytes of each body that it may write unasked: scripts and configurations wait for nobody
+pub const UNASKED_BYTES: u64 = 8 << 10;
+/// How often a client that is held back is sent a little, so that its firmware goes on waiting: ONIE's wget gives up after 3 s
+pub const ADMISSION_TRICKLE: Duration = Duration::from_secs(2);
+/// A client that was not seen for this long begins anew, behind the others
+pub const ADMISSION_IDLE: Duration = Duration::from_secs(60);
+/// Clients whose turn is remembered; more take the places of those that were not seen for longest
+pub const TICKETS_MAX: usize = 1 << 16;
+
 /// Open files in one shard's cache
 pub const OPEN_FILES_MAX: usize = 4_096;
 /// The longest path served, in bytes after decoding
@@ -192,5 +205,6 @@ const _: () = {
     assert!(STAGE_BYTES >= 3 * SEGMENTED_BYTES_MAX && STAGE_BYTES > BLKSIZE_RFC_MAX as usize + 4);
     assert!(DATAGRAM_MAX >= UDP_PAYLOAD_MAX + 64 && PARKED_MAX >= OUTBOX_SLOTS);
     assert!(ISO_NAME_MAX <= u16::MAX as usize && ISO_NAMES_BYTES_MAX <= u32::MAX as usize);
+    assert!(ADMISSION_TRICKLE.as_millis() < 3_000 && UNASKED_BYTES <= ADMITTED_BYTES);
     assert!(REPLIES_PER_EVENT >= 2 && OUTBOX_SLOTS >= BATCH && RING_ENTRIES as usize >= BATCH);
 };

@@ -1,6 +1,7 @@
 //! Arguments → configuration → a command; one error line; exit code.
 
 use std::fmt::Display;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ use reveille::io::clock::Clock;
 use reveille::io::interfaces::interfaces;
 use reveille::proto::tftp;
 use reveille::settings::Settings;
-use reveille::{check, explain, import, rack, replay, server};
+use reveille::{check, explain, import, rack, replay, server, trim};
 
 fn main() -> ExitCode {
     match run(CommandLine::parse().command) {
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             print(&said?)?;
         }
         Command::Import(arguments) => import(&arguments)?,
+        Command::Trim(arguments) => trim(&arguments)?,
         Command::Replay(arguments) if arguments.clone.is_some() => {
             told(&rack::command::clone(&arguments, io::stderr().is_terminal())?)?;
         }
@@ -112,6 +114,19 @@ fn replayed(arguments: args::Replay) -> Result<String, Box<dyn std::error::Error
         Some("json") => Ok(report.json_lines()),
         Some(other) => Err(format!("unknown log format `{other}`: write text or json").into()),
     }
+}
+
+fn trim(arguments: &args::Trim) -> Result<(), Box<dyn std::error::Error>> {
+    let (file, out) = (arguments.file.display(), arguments.out.display());
+    let capture = std::fs::read(&arguments.file).map_err(|error| format!("cannot read {file}: {error}"))?;
+    let result =
+        std::fs::File::create(&arguments.out).map_err(|error| format!("cannot write {out}: {error}"))?;
+    // A key that nobody knows: the names cannot be traced back.
+    let key = (!arguments.keep_names).then(|| RandomState::new().hash_one(0));
+    let trimmed =
+        trim::run(&capture, key, io::BufWriter::new(result)).map_err(|error| format!("{file}: {error}"))?;
+    eprintln!("reveille: {trimmed} in {out}");
+    Ok(())
 }
 
 /// The configuration to standard output; what a person must look at to standard error

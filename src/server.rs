@@ -46,6 +46,7 @@ use crate::io::uring;
 use crate::limits::{LEASES_MAX, STOP_TIME};
 use crate::log::Log;
 use crate::proto::tftp;
+use crate::proto::wires::Wires;
 use crate::settings::{Io, LogFormat, Settings};
 use crate::shard::Shard;
 use crate::stats::Stats;
@@ -192,11 +193,15 @@ fn open(
     let library = Library::open(&settings.images, plan).map_err(Error::Image)?;
     let mut drivers = Vec::with_capacity(shards);
     let snapshots = Arc::new(Snapshots::new());
+    let wires = Wires::new(plan.rates()).map(Arc::new);
     for sockets in Sockets::open(listen, plan.networks(), shards)? {
         let tree = Tree::with_images(settings.root.as_deref(), &library).map_err(Error::Root)?;
         let tree = tree.sharing(Arc::clone(&snapshots));
         // The first shard owns DHCP.
-        let shard = Shard::new(Arc::clone(plan), transfers, tree, leases.take(), clock.now());
+        let mut shard = Shard::new(Arc::clone(plan), transfers, tree, leases.take(), clock.now());
+        if let Some(wires) = &wires {
+            shard.share_wires(Arc::clone(wires));
+        }
         let driver = Driver::new(way, shard, sockets, clock, Arc::clone(notes));
         drivers.push(driver.map_err(|e| Error::System("wait for events", e))?);
     }

@@ -13,12 +13,14 @@ use crate::boot::image::{ImageId, Images};
 use crate::boot::lease::Leases;
 use crate::boot::plan::Plan;
 use crate::limits::TRANSFERS_MAX;
+use crate::proto::admission::{Admission, Admitted};
 use crate::proto::dhcp::Dhcp;
 use crate::proto::http::{ConnectionId, Http, Output};
 use crate::proto::outbox::{Datagram, Outbox, Port};
 use crate::proto::proxy::Proxy;
 use crate::proto::reply::{Exchange, Service};
 use crate::proto::tftp::{self, Tftp};
+use crate::proto::wires::Wires;
 use crate::stats::{DropReason, Stats};
 use crate::time::Instant;
 use crate::wire::arp;
@@ -38,6 +40,8 @@ pub struct Shard<I: Images> {
     http: Http,
     images: I,
     stats: Stats,
+    /// Whose turn it is, where a wire has a bound
+    admission: Option<Admission>,
 }
 
 impl<I: Images> Shard<I> {
@@ -56,7 +60,14 @@ impl<I: Images> Shard<I> {
             http: Http::new(now),
             images,
             stats: Stats::new(),
+            admission: None,
         }
+    }
+
+    /// Takes no more of these wires than they allow, from the next connection and transfer on
+    pub fn share_wires(&mut self, wires: Arc<Wires>) {
+        self.admission = Some(Admission::new(wires));
+        self.http.ask_first();
     }
 
     /// The plan in force
@@ -97,7 +108,9 @@ impl<I: Images> Shard<I> {
         match datagram.port {
             Port::Dhcp | Port::BootServer => self.on_dhcp(now, datagram, outbox),
             Port::Tftp | Port::Transfer => {
+                let before = outbox.slots().len();
                 self.tftp.on_datagram(now, datagram, &mut self.images, &mut self.stats, outbox);
+                self.hold_windows(now, before, outbox);
             }
         }
     }
@@ -146,6 +159,7 @@ impl<I: Images> Shard<I> {
     /// Bytes came in by a connection that wants them
     pub fn on_bytes(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) {
         self.http.on_bytes(now, id, bytes, &mut self.images, &mut self.stats);
+        self.claim(now, id);
     }
 
     /// What the connection has to send next
@@ -171,6 +185,7 @@ impl<I: Images> Shard<I> {
     /// The kernel took `n` bytes of the last [`Shard::poll_output`], or of that and the body behind it
     pub fn on_written(&mut self, now: Instant, id: ConnectionId, n: u64, outbox: &mut Outbox) {
         self.http.on_written(now, id, n, &mut self.images, &mut self.stats, outbox);
+        self.claim(now, id);
     }
 
     /// The image that the connection is sending could not be read
@@ -181,6 +196,9 @@ impl<I: Images> Shard<I> {
     /// The connection is gone; its id means nothing from here on
     pub fn on_hangup(&mut self, now: Instant, id: ConnectionId, outbox: &mut Outbox) {
         self.http.on_hangup(now, id, &mut self.images, outbox);
+        if let Some(admission) = &mut self.admission {
+            admission.forget(id.to_u64());
+        }
     }
 
     /// A connection whose output changed by a deadline or by [`Shard::on_stop`], for the driver to poll
@@ -193,7 +211,8 @@ impl<I: Images> Shard<I> {
     /// When [`Shard::on_deadline`] is due
     pub fn next_deadline(&self) -> Option<Instant> {
         let dhcp = self.addresses.as_ref().and_then(|addresses| addresses.dhcp.next_deadline());
-        [dhcp, self.tftp.next_deadline(), self.http.next_deadline()].into_iter().flatten().min()
+        let admission = self.admission.as_ref().and_then(Admission::next_deadline);
+        [dhcp, self.tftp.next_deadline(), self.http.next_deadline(), admission].into_iter().flatten().min()
     }
 
     /// Does what is due while the outbox has room; what is left keeps [`Shard::next_deadline`] in the past
@@ -201,8 +220,58 @@ impl<I: Images> Shard<I> {
         if let Some(addresses) = &mut self.addresses {
             addresses.dhcp.on_deadline(now, &self.plan, &mut self.stats, outbox);
         }
+        let before = outbox.slots().len();
         self.tftp.on_deadline(now, &mut self.images, &mut self.stats, outbox);
+        self.hold_windows(now, before, outbox);
         self.http.on_deadline(now, &mut self.images, &mut self.stats, outbox);
+        self.admit(now, outbox);
+    }
+
+    // --- Wires with a bound ---
+
+    /// Keeps back those windows, from the reply with number `first` on, whose turn it is not
+    fn hold_windows(&mut self, now: Instant, first: usize, outbox: &mut Outbox) {
+        let Some(admission) = &mut self.admission else { return };
+        outbox.retain_windows(first, |route, window| {
+            let is_admitted = admission.admits_window(now, route, window);
+            if !is_admitted {
+                self.tftp.on_held(route.to);
+            }
+            is_admitted
+        });
+    }
+
+    /// A connection may have to ask before it goes on
+    fn claim(&mut self, now: Instant, id: ConnectionId) {
+        let Some(admission) = &mut self.admission else { return };
+        let Some((client, unasked, wanted)) = self.http.claim(id) else { return };
+        admission.on_sent(now, *client.ip(), unasked);
+        if wanted == 0 {
+            return admission.forget(id.to_u64());
+        }
+        let bytes = admission.admits_bytes(now, *client.ip(), id.to_u64(), wanted);
+        self.http.on_allowed(id, bytes);
+    }
+
+    /// Lets those go on whose turn has come
+    fn admit(&mut self, now: Instant, outbox: &mut Outbox) {
+        let Some(admission) = &mut self.admission else { return };
+        while outbox.has_room()
+            && let Some(admitted) = admission.poll(now)
+        {
+            match admitted {
+                Admitted::Window { route, window, is_all } => {
+                    if self.tftp.on_released(now, route.to, &window, is_all) {
+                        outbox.window(route, window);
+                    }
+                }
+                Admitted::Bytes { connection, bytes } => {
+                    self.http.on_admitted(ConnectionId::from_u64(connection), bytes);
+                }
+            }
+        }
+        let (held, longest) = admission.held();
+        (self.stats.held, self.stats.held_longest_us) = (held, longest.as_micros());
     }
 
     /// A new plan takes over; leases, transfers and connections go on

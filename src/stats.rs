@@ -76,6 +76,10 @@ pub struct Stats {
     pub resent: u64,
     /// HTTP requests answered
     pub requests: u64,
+    /// Times that a client was held back since the wire was full
+    pub held: u64,
+    /// The longest of them, in µs
+    pub held_longest_us: u64,
     /// Decisions that were not printed since the log was full
     pub notes_lost: u64,
 }
@@ -90,6 +94,8 @@ impl Stats {
             transfers: 0,
             resent: 0,
             requests: 0,
+            held: 0,
+            held_longest_us: 0,
             notes_lost: 0,
         }
     }

@@ -159,7 +159,7 @@ impl Bench {
                 let taken = match self.shard.poll_output(id) {
                     Output::Bytes { bytes, .. } => bytes.len() as u64,
                     Output::Image { len, .. } => len,
-                    Output::Wait => continue,
+                    Output::Wait | Output::Hold => continue,
                     Output::Close => {
                         self.shard.on_hangup(self.now, id, &mut self.outbox);
                         continue;
@@ -185,7 +185,7 @@ impl Bench {
                     sent = end;
                     continue;
                 }
-                Output::Wait | Output::Close => break,
+                Output::Wait | Output::Hold | Output::Close => break,
             }
             self.shard.on_written(self.now, id, taken, &mut self.outbox);
             self.flush();

@@ -161,3 +161,93 @@ fn the_racks_of_those_mistakes_are_clean_without_them() {
         boots(setup);
     }
 }
+
+// --- A wire that is too narrow ---
+
+/// Machines of one kind that load 12 MiB each over a wire of 1 Gbit/s, which the server shares evenly, or by turns
+fn on_a_narrow_wire(seed: u64, model: Model, by_turns: bool) -> Report {
+    let mut setup = Setup::new(seed).of(&[model], 120);
+    setup.power_on = Duration::ZERO;
+    setup.faults.uplink = 1_000_000_000;
+    setup.site.rate = by_turns.then_some(setup.faults.uplink);
+    setup.site.files = reveille::rack::files(setup.site.server, setup.site.proxy, 4 << 20);
+    let report = boots(setup);
+    assert!(report.failures.is_empty(), "SEED={seed}: somebody gave up\n{report}");
+    report
+}
+
+#[test]
+fn by_turns_all_are_done_as_soon_and_most_of_them_much_sooner() {
+    for (seed, model) in seeds(3).zip([Model::Ipxe, Model::Bios, Model::UefiGrub]) {
+        let alone = Rack::new(Setup::new(seed).of(&[model], 1)).run().max_us;
+        let (evenly, by_turns) = (on_a_narrow_wire(seed, model, false), on_a_narrow_wire(seed, model, true));
+        let told = format!("SEED={seed} {}\nevenly: {evenly}\nby turns: {by_turns}", model.name());
+        // Firmware's own waiting, which no server can shorten, left out.
+        let waits = |us: u64| us - alone.min(us);
+        assert!(waits(by_turns.mean_us) * 100 < waits(evenly.mean_us) * 62, "half the mean, nearly\n{told}");
+        assert!(by_turns.max_us * 100 < evenly.max_us * 105, "the last one is as soon\n{told}");
+        assert!(by_turns.held > 60 && evenly.held == 0, "{told}");
+    }
+}
+
+#[test]
+fn turns_are_kept_through_loss_restarts_and_wires_that_hold_less_than_they_say() {
+    for seed in seeds(6) {
+        let mut setup = Setup::new(seed).mix(140);
+        setup.faults = Faults { uplink: 200_000_000, loss_ppm: 5_000, ..Faults::default() };
+        // The configuration says more than there is, what there is, or less, to leave room for others.
+        setup.site.rate =
+            Some([250_000_000, 200_000_000, 50_000_000][usize::try_from(seed % 3).expect("small")]);
+        setup.restart_at = (seed % 2 == 1).then_some(Duration::from_secs(3));
+        boots(setup);
+    }
+}
+
+#[test]
+fn a_bound_leaves_the_rest_of_the_wire_to_others() {
+    let mut setup = Setup::new(1).of(&[Model::Ipxe], 20);
+    setup.site.rate = Some(100_000_000);
+    let report = boots(setup);
+    let least_us = report.bytes * 8 / 100;
+    assert!(report.elapsed_us > least_us * 95 / 100, "{report}");
+    assert!(report.elapsed_us < least_us * 125 / 100, "and not much less than it is told\n{report}");
+}
+
+// --- A hall of machines ---
+
+/// `reveille rack --machines 4500 --uplink 1G --rate 1G` is the whole hall
+#[test]
+fn a_hall_of_machines_boots_at_once_over_one_port() {
+    for (uplink, rate) in
+        [(1_000_000_000, None), (1_000_000_000, Some(1_000_000_000)), (10_000_000_000, None)]
+    {
+        let mut setup = Setup::new(1).mix(1_200);
+        setup.power_on = Duration::ZERO;
+        setup.faults.uplink = uplink;
+        setup.site.rate = rate;
+        let report = boots(setup);
+        assert!(report.failures.is_empty(), "somebody gave up\n{report}");
+    }
+}
+
+#[test]
+fn a_server_killed_among_a_thousand_machines_gives_no_address_twice() {
+    for seed in seeds(3) {
+        let mut setup = Setup::new(seed).mix(1_200);
+        setup.faults.loss_ppm = 10_000;
+        // While addresses are given, while loaders are, and while kernels are.
+        setup.restart_at =
+            Some(Duration::from_millis([300, 1_200, 6_000][usize::try_from(seed % 3).expect("small")]));
+        boots(setup);
+    }
+}
+
+#[test]
+fn paths_that_carry_less_than_a_frame_are_served_with_smaller_blocks() {
+    for (seed, mtu) in seeds(4).zip([1420, 1280, 600, 9000]) {
+        let mut setup = Setup::new(seed).mix(35);
+        setup.faults = Faults { mtu, loss_ppm: 10_000, ..Faults::default() };
+        setup.site.tftp.blksize_max = u16::try_from(mtu - 32).expect("a small MTU");
+        boots(setup);
+    }
+}

@@ -25,6 +25,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proto/proxy", &["boot", "limits", "note", "stats", "time", "wire", "proto/outbox", "proto/reply", "proto/tally"]),
     ("proto/tftp", &["boot", "limits", "note", "stats", "time", "wire", "proto/outbox", "proto/timer"]),
     ("proto/http", &["boot", "limits", "note", "stats", "time", "wire", "proto/outbox", "proto/timer"]),
+    ("proto/wires", &["boot", "limits", "time"]),
+    ("proto/admission", &["limits", "time", "proto/outbox", "proto/wires"]),
     ("proto/mod", &[]),
     ("shard", &["boot", "limits", "note", "stats", "time", "wire", "proto"]),
     // What a shard runs on
@@ -33,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("io", &["boot", "content", "limits", "note", "proto", "shard", "stats", "store", "time", "wire"]),
     // What is seen of it
     ("capture", &["boot", "io", "limits", "log", "note", "proto", "wire"]),
+    ("trim", &["wire"]),
     // Ways to run shards
     ("replay", &["boot", "content", "limits", "log", "note", "proto", "shard", "stats", "store", "time", "wire"]),
     ("rack/wire", &["io", "rack", "time", "wire"]),
@@ -46,7 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("import", &["boot", "config", "io", "limits", "note", "store", "wire"]),
     ("explain", &["args", "boot", "config", "content", "log", "wire"]),
     ("check", &["boot", "config", "explain", "log", "settings", "time", "wire"]),
-    ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "rack", "replay", "server", "content"]),
+    ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "rack", "replay", "server", "content", "trim"]),
     ("lib", &[]),
 ];
 

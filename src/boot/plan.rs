@@ -10,6 +10,7 @@
 
 mod assigned;
 mod boot_file;
+mod rate;
 mod rules;
 mod subnet;
 pub mod well_known;
@@ -23,6 +24,7 @@ use crate::wire::ethernet::MacAddr;
 
 pub use assigned::{Assigned, Choice, Chosen, KnownBy, Name};
 pub use boot_file::{BOOT_FILE_MAX, Base, BootFile, BootFileError, Expansion, Piece};
+pub use rate::Rate;
 pub use rules::{Boots, LoaderName, Match, Rule, network_boots};
 pub use subnet::{Cidr, Range};
 
@@ -221,6 +223,7 @@ pub struct Plan {
     image_menu: ImageMenu,
     http_port: u16,
     tftp_port: u16,
+    rates: Vec<Rate>,
 }
 
 impl Plan {
@@ -252,6 +255,7 @@ impl Plan {
             image_menu: ImageMenu::default(),
             http_port: 80,
             tftp_port: 69,
+            rates: Vec::new(),
         }
     }
 
@@ -265,6 +269,17 @@ impl Plan {
     #[must_use]
     pub fn with_ports(self, http_port: u16, tftp_port: u16) -> Self {
         Self { http_port, tftp_port, ..self }
+    }
+
+    /// The same plan, which takes no more than this of its wires
+    #[must_use]
+    pub fn with_rates(self, rates: Vec<Rate>) -> Self {
+        Self { rates, ..self }
+    }
+
+    /// How much of which wires the server may take; none: as much as there is
+    pub fn rates(&self) -> &[Rate] {
+        &self.rates
     }
 
     /// The networks that are served, in the order of the configuration: `network` anywhere is an index into them

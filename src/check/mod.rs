@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::boot::image::ImageSource;
-use crate::boot::plan::{LoaderName, Mode, Network, Piece, Plan, Subnet};
+use crate::boot::plan::{LoaderName, Mode, Network, Piece, Plan, Rate, Subnet};
 use crate::config::LEASE_INFINITE;
 use crate::explain::request::{Machine, Stage};
 use crate::explain::{ARCHS, Row, join_ipxe, row, runs_ipxe, write_rows};
@@ -41,6 +41,14 @@ pub fn report(
     let mut out = String::new();
     for network in plan.networks() {
         write_network(&mut out, network);
+        let subnets = || network.subnets.iter().map(|subnet| subnet.cidr.to_string());
+        for rate in plan
+            .rates()
+            .iter()
+            .filter(|rate| rate.of == network.interface || subnets().any(|of| of == rate.of))
+        {
+            let _ = writeln!(out, "  {}", rate_words(rate));
+        }
     }
     let tftp = plan.tftp_port();
     let served = match &settings.root {
@@ -84,6 +92,11 @@ fn write_network(out: &mut String, network: &Network) {
             write_subnet(out, subnet);
         }
     }
+}
+
+/// What a bound does
+fn rate_words(rate: &Rate) -> String {
+    format!("at most {rate} bit/s to {}: where it is full, who began first is served first", rate.of)
 }
 
 fn write_subnet(out: &mut String, subnet: &Subnet) {
@@ -216,6 +229,33 @@ eth0 192.168.99.1: DHCP server
             missing.ends_with("warning: lpxelinux.0 is not in the root (rule 2, r.toml:19)\n"),
             "{missing}"
         );
+    }
+
+    #[test]
+    fn bounds_of_wires_are_told() {
+        let config = EXAMPLE.replacen("lease =", "rate = \"1G\"\nlease =", 1).replacen(
+            "router = \"10.44",
+            "rate = \"250M\"\nrouter = \"10.44",
+            1,
+        );
+        let said = said(&config, &["lpxelinux.0", "boot.ipxe"]);
+        let lines: Vec<_> = said.lines().filter(|line| line.contains("at most")).collect();
+        let rest = "where it is full, who began first is served first";
+        assert_eq!(
+            lines,
+            [
+                format!("  at most 1G bit/s to eth0: {rest}"),
+                format!("  at most 250M bit/s to 10.44.0.0/24: {rest}")
+            ]
+        );
+        let (plan, _) = load(&config).unwrap();
+        let rates = plan.rates();
+        assert_eq!(
+            (rates[1].within, rates[0].covers([10, 44, 0, 9].into())),
+            (Some(0), false),
+            "a part of it, counted once"
+        );
+        assert!(rates[0].covers([192, 168, 99, 9].into()) && rates[1].covers([10, 44, 0, 9].into()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::errors::{At, Errors, Place, nearest};
 use super::model::{Assigned, File, Image, Item, ItemWhat, Machine, Menu, Model, Rule};
-use super::networks::Networks;
+use super::networks::{Networks, rates};
 use super::values::mode_name;
 use crate::boot::plan::{
     self, BootFile, Boots, ImageMenu, KnownBy, Match, MenuDefault, Mode, Plan, Reason, well_known,
@@ -68,7 +68,9 @@ pub(super) fn compile(
     }
     match settings {
         Some(settings) if errors.is_empty() => {
-            let plan = Plan::new(networks, rules, menus, machines).with_image_menu(image_menu(model));
+            let rates = rates(&model.networks, &networks);
+            let plan = Plan::new(networks, rules, menus, machines);
+            let plan = plan.with_image_menu(image_menu(model)).with_rates(rates);
             Ok((plan.with_ports(settings.http_port, settings.tftp_port), settings))
         }
         _ => Err(errors),

@@ -97,6 +97,8 @@ pub(super) struct Subnet {
 /// What a subnet's clients get
 #[derive(Debug, Default)]
 pub(super) struct Scope {
+    /// Bits a second
+    pub(super) rate: Option<At<u64>>,
     pub(super) pools: Vec<At<Range>>,
     pub(super) lease: Option<At<Duration>>,
     pub(super) routers: Vec<At<Ipv4Addr>>,

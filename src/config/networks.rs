@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::errors::{At, Errors, Place};
 use super::model::{Network, Scope};
 use super::values::LEASE_DEFAULT;
-use crate::boot::plan::{self, Cidr, Mode, Range};
+use crate::boot::plan::{self, Cidr, Mode, Range, Rate};
 use crate::io::interfaces::Interface;
 use crate::wire::dhcp::code;
 
@@ -291,6 +291,31 @@ impl<'c> Networks<'c> {
         }
         options
     }
+}
+
+/// What may be taken of the wires, as the networks and their subnets say
+pub(super) fn rates(networks: &[Network], compiled: &[plan::Network]) -> Vec<Rate> {
+    let mut rates = Vec::new();
+    for plan in compiled {
+        let Some(network) = networks.iter().find(|network| network.interface.value == plan.interface) else {
+            continue;
+        };
+        let own: Vec<_> =
+            network.subnets.iter().filter_map(|one| Some((one.cidr.value, one.scope.rate?.value))).collect();
+        let within = network.own.rate.map(|rate| {
+            let cidrs = plan.subnets.iter().map(|subnet| subnet.cidr);
+            let whom = cidrs.filter(|cidr| own.iter().all(|(other, _)| other != cidr)).collect();
+            rates.push(Rate { of: plan.interface.clone(), whom, bits_per_s: rate.value, within: None });
+            rates.len() - 1
+        });
+        rates.extend(own.into_iter().map(|(cidr, bits_per_s)| Rate {
+            of: cidr.to_string(),
+            whom: vec![cidr],
+            bits_per_s,
+            within,
+        }));
+    }
+    rates
 }
 
 fn overlap(a: Cidr, b: Cidr) -> bool {

@@ -186,6 +186,7 @@ fn subnet(mut table: Table<'_>, errors: &mut Errors) -> Option<Subnet> {
 
 fn scope(table: &mut Table<'_>, errors: &mut Errors) -> Scope {
     Scope {
+        rate: table.string("rate", errors, values::rate),
         pools: table.strings("pool", errors, values::range),
         lease: table.string("lease", errors, values::lease),
         routers: table.strings("router", errors, values::address),

@@ -17,6 +17,9 @@ pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(12 * 3_600);
 /// Renewals at half of it must not become a load of their own
 const LEASE_MIN_S: u64 = 10;
 
+/// At less than that a loader alone takes a minute
+const RATE_MIN: u64 = 1_000_000;
+
 /// A value, or what is wrong with it and what to write
 pub(super) type Parsed<T> = Result<T, String>;
 
@@ -74,6 +77,30 @@ pub(super) fn lease(text: &str) -> Parsed<Duration> {
         return Err(format!("`{text}` is longer than DHCP can say: write \"infinite\""));
     }
     Ok(lease)
+}
+
+/// Bits a second
+pub(super) fn rate(text: &str) -> Parsed<u64> {
+    let wrong = || format!("`{text}` is no rate: write bits a second like \"1G\", \"250M\" or \"2.5G\"");
+    let (digits, unit) = match text.chars().next_back() {
+        Some('G') => (&text[..text.len() - 1], 1_000_000_000),
+        Some('M') => (&text[..text.len() - 1], 1_000_000),
+        _ => return Err(wrong()),
+    };
+    let (whole, tenths) = digits.split_once('.').unwrap_or((digits, "0"));
+    let number = |digits: &str, len_max: usize| {
+        let is_number =
+            (1..=len_max).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| digits.parse::<u64>().ok()).flatten().ok_or_else(wrong)
+    };
+    let rate = number(whole, 6)? * unit + number(tenths, 1)? * (unit / 10);
+    if rate < RATE_MIN {
+        return Err(format!(
+            "`{text}` is too little to boot by: the least rate is \"{}M\"",
+            RATE_MIN / 1_000_000
+        ));
+    }
+    Ok(rate)
 }
 
 pub(super) fn mode(text: &str) -> Parsed<Mode> {
@@ -214,6 +241,19 @@ pub(super) fn image_name(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates() {
+        for (text, bits) in
+            [("1G", 1_000_000_000), ("2.5G", 2_500_000_000), ("250M", 250_000_000), ("1M", 1_000_000)]
+        {
+            assert_eq!(rate(text), Ok(bits), "{text}");
+        }
+        for text in ["", "G", "1", "1g", ".5G", "1.G", "1.25G", "-1G", "1000k", "0.5M", "0G", "9999999G", "é"]
+        {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn leases() {

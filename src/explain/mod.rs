@@ -201,6 +201,7 @@ fn write_machine(
 ) {
     if let Some(first) = rows.first() {
         write_head(out, machine, first, config);
+        write_rate(out, plan, ip, first);
     }
     write_rows(rows, config, out);
     files::write(out, plan, rows, machine, ip, files);
@@ -239,6 +240,20 @@ fn stages(arch: Option<Arch>, loader: Option<LoaderName>) -> Vec<Stage> {
 }
 
 /// Who, where, and which address
+/// The bound of the wire that its files come by
+fn write_rate(out: &mut String, plan: &Plan, ip: Option<Ipv4Addr>, row: &Row<'_>) {
+    let machine = row.answer.machine.and_then(|machine| machine.address);
+    let somewhere = row.answer.subnet.map(|subnet| subnet.cidr.address);
+    let client = ip.or(machine).or(somewhere);
+    if let Some(rate) = plan.rates().iter().find(|rate| client.is_some_and(|client| rate.covers(client))) {
+        let _ = writeln!(
+            out,
+            "  its files share {rate} bit/s with all of {}: where that is full, who began first is served first",
+            rate.of
+        );
+    }
+}
+
 fn write_head(out: &mut String, machine: &Machine<'_>, row: &Row<'_>, config: Option<&Path>) {
     let answer = &row.answer;
     let network = answer.network;
@@ -316,6 +331,16 @@ mod tests {
   pxelinux.cfg/01-88-99-aa-bb-cc-dd … pxelinux.cfg/default: missing
   boot.ipxe: missing
 "
+        );
+    }
+
+    #[test]
+    fn the_bound_of_its_wire_is_told() {
+        let config = EXAMPLE.replacen("lease =", "rate = \"2.5G\"\nlease =", 1);
+        let said = said(&config, "--mac 88-99-aa-bb-cc-dd");
+        assert!(
+            said.contains("its files share 2500M bit/s with all of eth0: where that is full, who began"),
+            "{said}"
         );
     }
 

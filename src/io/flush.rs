@@ -105,15 +105,7 @@ impl Burst {
 
 /// The first `blocks` blocks of a window, and the others
 fn split(window: Window, blocks: u16) -> (Burst, Burst) {
-    let len = window.len.min(u32::from(blocks) * u32::from(window.blksize));
-    let first = Window { len, blocks, ..window };
-    let others = Window {
-        offset: window.offset + u64::from(len),
-        len: window.len - len,
-        first_block: window.first_block.wrapping_add(blocks),
-        blocks: window.blocks - blocks,
-        ..window
-    };
+    let (first, others) = window.split(blocks);
     (Burst { window: first }, Burst { window: others })
 }
 

@@ -303,6 +303,7 @@ impl Stream {
             let mut head: Box<[u8]> = Box::default();
             let written = match shard.poll_output(self.id) {
                 Output::Close => return Turn::Ends,
+                Output::Hold => return Turn::Waits,
                 Output::Wait if !self.ready.readable => return Turn::Waits,
                 Output::Wait => match self.take_bytes(*now, buffer, *tap, shard) {
                     Ok(len) => {

@@ -74,6 +74,22 @@ pub struct Window {
     pub blocks: u16,
 }
 
+impl Window {
+    /// The first `blocks` of its blocks, which has as many at least, and the others
+    pub fn split(self, blocks: u16) -> (Self, Self) {
+        let len = self.len.min(u32::from(blocks) * u32::from(self.blksize));
+        let first = Self { len, blocks, ..self };
+        let others = Self {
+            offset: self.offset + u64::from(len),
+            len: self.len - len,
+            first_block: self.first_block.wrapping_add(blocks),
+            blocks: self.blocks - blocks,
+            ..self
+        };
+        (first, others)
+    }
+}
+
 /// What one slot of the outbox holds
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -196,6 +212,20 @@ impl Outbox {
     /// Records a decision for whoever prints it
     pub fn note(&mut self, note: Note) {
         self.notes.push(note);
+    }
+
+    /// Takes out the windows, from the reply with number `first` on, that `stays` says no of. Others change places for it.
+    pub fn retain_windows(&mut self, first: usize, mut stays: impl FnMut(Route, Window) -> bool) {
+        let mut at = first;
+        while at < self.used {
+            match self.slots[at].body {
+                Body::Window(window) if !stays(self.slots[at].route, window) => {
+                    self.used -= 1;
+                    self.slots.swap(at, self.used);
+                }
+                _ => at += 1,
+            }
+        }
     }
 
     /// The replies so far, in order

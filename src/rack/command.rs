@@ -9,6 +9,7 @@ use super::board::Screen;
 use super::clone::Script;
 use super::firmware::Model;
 use super::link::Faults;
+use super::site::files;
 use super::wire;
 use super::world::{Rack, Setup};
 use crate::args;
@@ -170,6 +171,17 @@ fn setup(arguments: &args::Rack) -> Result<Setup, String> {
         .ok_or_else(|| format!("--loss {}: write a percentage up to 50%, like 2% or 0.5%", arguments.loss))?;
     let uplink = rate(&arguments.uplink)
         .ok_or_else(|| format!("--uplink {}: write bits a second, like 1G or 100M", arguments.uplink))?;
+    setup.site.rate = match &arguments.rate {
+        Some(text) => {
+            Some(rate(text).ok_or_else(|| format!("--rate {text}: write bits a second, like 1G or 100M"))?)
+        }
+        None => None,
+    };
+    if let Some(text) = &arguments.kernel {
+        let bytes =
+            size(text).ok_or_else(|| format!("--kernel {text}: write a size up to 1G, like 8M or 512K"))?;
+        setup.site.files = files(setup.site.server, setup.site.proxy, bytes);
+    }
     setup.faults = Faults {
         loss_ppm,
         uplink,
@@ -206,6 +218,14 @@ fn rate(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(factor).filter(|rate| *rate > 0)
 }
 
+/// Bytes: `8M`, `512K`
+fn size(text: &str) -> Option<usize> {
+    let unit = text.chars().next_back()?;
+    let shift = [('K', 10), ('M', 20), ('G', 30)].into_iter().find(|(letter, _)| *letter == unit)?.1;
+    let count: usize = text[..text.len() - 1].parse().ok()?;
+    count.checked_mul(1 << shift).filter(|bytes| (1..=1 << 30).contains(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,5 +244,7 @@ mod tests {
             (Some(Duration::ZERO), Some(Duration::from_secs(60)))
         );
         assert_eq!(power_on("ramp:60"), None);
+        assert_eq!((size("8M"), size("512K"), size("1G")), (Some(8 << 20), Some(512 << 10), Some(1 << 30)));
+        assert_eq!((size("8"), size("2G"), size("0K"), size("é")), (None, None, None, None));
     }
 }

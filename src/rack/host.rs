@@ -20,6 +20,7 @@ use crate::content::Memory;
 use crate::proto::http::{ConnectionId, Output};
 use crate::proto::outbox::{Body, Datagram, Outbox, Port, Slot, Window};
 use crate::proto::tftp;
+use crate::proto::wires::Wires;
 use crate::shard::Shard;
 use crate::time::{Duration, Instant};
 use crate::wire::arp;
@@ -94,8 +95,11 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(site: &Site, bug: Option<Bug>, now: Instant) -> Self {
         let (plan, tftp) = (site.plan(), site.tftp);
+        let mut shard =
+            Shard::new(plan.clone(), tftp, site.files.to_memory(), Some(Leases::new(LEASES)), now);
+        share_wires(&mut shard, &plan);
         Self {
-            shard: Shard::new(plan.clone(), tftp, site.files.to_memory(), Some(Leases::new(LEASES)), now),
+            shard,
             outbox: Outbox::new(),
             spare: Some(Outbox::new()),
             plan,
@@ -128,6 +132,7 @@ impl Host {
             let _ = leases.restore(now, lease);
         }
         self.shard = Shard::new(self.plan.clone(), self.tftp, site.files.to_memory(), Some(leases), now);
+        share_wires(&mut self.shard, &self.plan);
         self.held.clear();
         self.unwritten.clear();
         self.unresolved.clear();
@@ -169,6 +174,12 @@ impl Host {
                 None => {}
             }
         }
+    }
+
+    /// How often a client was held back since a wire was full, and for how long at most
+    pub(crate) fn held(&self) -> (u64, Duration) {
+        let stats = self.shard.stats();
+        (stats.held, Duration::from_micros(stats.held_longest_us))
     }
 
     /// Nothing is left of the clients that have gone
@@ -426,7 +437,7 @@ impl Host {
             self.shard.on_bytes(now, id, &bytes);
         }
         let chunk = match self.shard.poll_output(id) {
-            Output::Wait => return,
+            Output::Wait | Output::Hold => return,
             Output::Close if self.bug == Some(Bug::NeverCloses) => return,
             Output::Close => {
                 self.forget(now, stream, id);
@@ -444,5 +455,12 @@ impl Host {
         };
         self.busy.insert(raw);
         self.out.push(HostOut::Chunk { stream, id, chunk });
+    }
+}
+
+/// As the server's start does
+fn share_wires(shard: &mut Shard<Memory>, plan: &Plan) {
+    if let Some(wires) = Wires::new(plan.rates()) {
+        shard.share_wires(Arc::new(wires));
     }
 }

@@ -63,12 +63,18 @@ pub struct Report {
     pub p99_us: u64,
     /// The last was
     pub max_us: u64,
+    /// A machine's on average
+    pub mean_us: u64,
     /// From the power to the last
     pub elapsed_us: u64,
     /// What clients had to send again
     pub retries: u64,
     /// Bytes of files that arrived
     pub bytes: u64,
+    /// Times that the server held a client back since a wire was full
+    pub held: u64,
+    /// The longest of them
+    pub held_longest_us: u64,
     /// Why attempts failed; a machine goes through its boot order several times
     pub failures: BTreeMap<String, u64>,
     /// What must not happen, and did
@@ -99,9 +105,12 @@ impl Report {
             p50_us: quantile(&times, 50),
             p99_us: quantile(&times, 99),
             max_us: quantile(&times, 100),
+            mean_us: times.iter().map(|time| time.as_micros()).sum::<u64>() / times.len().max(1) as u64,
             elapsed_us: elapsed.as_micros(),
             retries,
             bytes,
+            held: 0,
+            held_longest_us: 0,
             failures: checker.failures.iter().map(|(failure, count)| (failure.to_string(), *count)).collect(),
             violations: checker.violations.iter().map(Violation::to_string).collect(),
             more_violations: checker.more,
@@ -134,12 +143,21 @@ impl fmt::Display for Report {
         writeln!(f, "{} of {} machines booted in {}", self.booted, self.machines, span(self.elapsed_us))?;
         writeln!(
             f,
-            "a machine's time to boot: p50 {}, p99 {}, last {}",
+            "a machine's time to boot: mean {}, p50 {}, p99 {}, last {}",
+            span(self.mean_us),
             span(self.p50_us),
             span(self.p99_us),
             span(self.max_us)
         )?;
         writeln!(f, "{} MB of files, {} retries by clients", self.bytes / 1_000_000, self.retries)?;
+        if self.held > 0 {
+            let longest = span(self.held_longest_us);
+            writeln!(
+                f,
+                "the wires were full: clients waited their turn {} times, {longest} at most",
+                self.held
+            )?;
+        }
         for (failure, count) in &self.failures {
             writeln!(f, "{count} attempts failed: {failure}")?;
         }

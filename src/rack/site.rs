@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::random::Random;
 use crate::boot::client::Arch;
 use crate::boot::plan::{
-    BootFile, Boots, Cidr, LoaderName, Match, Menu, MenuItem, Mode, Network, Plan, Range, Reason, Rule,
+    BootFile, Boots, Cidr, LoaderName, Match, Menu, MenuItem, Mode, Network, Plan, Range, Rate, Reason, Rule,
     Subnet,
 };
 use crate::content::Memory;
@@ -110,6 +110,8 @@ pub struct Site {
     pub menu: bool,
     /// The boot file of UEFI machines where the server gives addresses
     pub uefi: String,
+    /// What the server may take of each of its wires, in bits a second; `None`: all that there is
+    pub rate: Option<u64>,
     /// How TFTP is served
     pub tftp: tftp::Settings,
     /// The files
@@ -133,6 +135,7 @@ impl Default for Site {
             other_first: [10, 88, 1, 0].into(),
             menu: false,
             uefi: "bootnetx64.efi".into(),
+            rate: None,
             tftp: tftp::Settings::default(),
             files: files(server, proxy, 256 << 10),
         }
@@ -212,7 +215,14 @@ impl Site {
             network("rack0", SERVER_MAC[0], self.server, Mode::Full, full),
             network("rack1", SERVER_MAC[1], self.proxy, Mode::Proxy, beside),
         ];
-        Arc::new(Plan::new(networks, self.rules(), self.menus(), Vec::new()))
+        Arc::new(Plan::new(networks, self.rules(), self.menus(), Vec::new()).with_rates(self.rates()))
+    }
+
+    fn rates(&self) -> Vec<Rate> {
+        let Some(bits_per_s) = self.rate else { return Vec::new() };
+        let rate = |of: &str, whom| Rate { of: of.into(), whom, bits_per_s, within: None };
+        let relayed = Cidr::new(self.relay, 16);
+        vec![rate("rack0", vec![self.full(), relayed]), rate("rack1", vec![self.other_link()])]
     }
 
     fn rules(&self) -> Vec<Rule> {

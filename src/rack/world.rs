@@ -30,6 +30,9 @@ const TIME_MAX: Duration = Duration::from_secs(3_600);
 const IDLE_TIME: Duration = Duration::from_secs(900);
 /// What a lost segment costs a TCP connection: the least retransmission time-out of Linux
 const TCP_RESEND: Duration = Duration::from_millis(200);
+/// Bytes of a segment, and its Ethernet, IPv4 and TCP headers (with time stamps)
+const SEGMENT: usize = 1_448;
+const SEGMENT_HEADERS: usize = 14 + 20 + 32;
 /// Datagrams wait this long for the server's port and no longer
 const QUEUE_MAX: Duration = Duration::from_secs(1);
 /// Machines that hear each broadcast beside the one that it is for. All would; these few show that they do not mind it.
@@ -263,7 +266,8 @@ impl Rack {
             self.places.iter().filter_map(|place| Some(place.booted_at?.since(place.powered_at))).collect();
         let count =
             |what: &dyn Fn(&Machine) -> u64| self.places.iter().map(|place| what(&place.machine)).sum();
-        Report::new(
+        let (held, longest) = self.host.held();
+        let mut report = Report::new(
             self.setup.seed,
             self.places.len(),
             times,
@@ -271,7 +275,10 @@ impl Rack {
             count(&|machine| machine.count.retries.total()),
             count(&|machine| machine.count.bytes),
             self.checker,
-        )
+        );
+        report.held = held;
+        report.held_longest_us = longest.as_micros();
+        report
     }
 
     /// Virtual time since the power came
@@ -439,7 +446,7 @@ impl Rack {
     /// When bytes of a connection that leave now have arrived: TCP mends loss, and that takes time
     fn segment_time(&mut self, bytes: usize) -> Instant {
         let faults = &self.setup.faults;
-        let segments = u32::try_from(bytes.div_ceil(1448)).unwrap_or(u32::MAX);
+        let segments = u32::try_from(bytes.div_ceil(SEGMENT)).unwrap_or(u32::MAX);
         let lost = faults.loss_ppm.saturating_mul(segments).min(900_000);
         let mut at = self.now + faults.delay;
         let mut resend = TCP_RESEND;
@@ -506,8 +513,9 @@ impl Rack {
                     let len = usize::try_from(chunk.len()).unwrap_or(usize::MAX);
                     let faults = &self.setup.faults;
                     let network = self.places[stream.0].segment.network();
-                    let left = self.uplinks[network].send(self.now, len, faults.uplink);
-                    let left = self.places[stream.0].link.down.send(left, len, faults.rate);
+                    let on_wire = len + len.div_ceil(SEGMENT) * SEGMENT_HEADERS;
+                    let left = self.uplinks[network].send(self.now, on_wire, faults.uplink);
+                    let left = self.places[stream.0].link.down.send(left, on_wire, faults.rate);
                     let mended = self.segment_time(len).since(self.now);
                     self.schedule(left + mended, Event::Chunk(stream, id, chunk));
                 }

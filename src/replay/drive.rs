@@ -324,7 +324,7 @@ impl<'h, 'c> Driver<'h, 'c> {
         loop {
             let served = &mut self.done.served[index];
             let written = match self.shard.poll_output(id) {
-                Output::Wait => return,
+                Output::Wait | Output::Hold => return,
                 Output::Close => {
                     served.id = None;
                     self.shard.on_hangup(now, id, &mut self.outbox);

@@ -20,6 +20,9 @@ pub(super) fn needs_restart(old: (&Plan, &Settings), new: (&Plan, &Settings)) ->
     if gives_addresses(new_plan) && !gives_addresses(old_plan) {
         reasons.push("the first network that gives addresses (dhcp)".to_owned());
     }
+    if old_plan.rates() != new_plan.rates() {
+        reasons.push("rate".to_owned());
+    }
     let settings = [
         ("root", old.root == new.root),
         ("image", old.images == new.images),

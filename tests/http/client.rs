@@ -118,7 +118,7 @@ impl<I: Source> Server<I> {
     /// One output and its report; false when there is none
     pub(crate) fn write_once(&mut self) -> bool {
         let bytes = match self.connection.poll_output() {
-            Output::Wait => return false,
+            Output::Wait | Output::Hold => return false,
             Output::Close => {
                 self.closed = true;
                 return false;

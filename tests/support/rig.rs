@@ -178,7 +178,7 @@ impl Rig {
             let written = match self.shard.poll_output(id) {
                 Output::Bytes { bytes, .. } => bytes.len() as u64,
                 Output::Image { len, .. } => len,
-                Output::Wait => break,
+                Output::Wait | Output::Hold => break,
                 Output::Close => panic!("the connection stays open"),
             };
             total += written;

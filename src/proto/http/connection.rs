@@ -16,7 +16,7 @@ use super::response::{HEAD_BYTES, Response};
 use crate::boot::image::{ImageId, Images};
 use crate::limits::{
     HTTP_HEAD_MAX, HTTP_HEAD_TIMEOUT, HTTP_IDLE_TIMEOUT, HTTP_PIPELINE_MAX, HTTP_RANGES_MAX,
-    HTTP_STALL_TIMEOUT,
+    HTTP_STALL_TIMEOUT, UNASKED_BYTES,
 };
 use crate::note::{Note, Outcome, Text, TransferNote};
 use crate::proto::outbox::Outbox;
@@ -47,6 +47,8 @@ pub enum Output<'c> {
     },
     /// Nothing, until bytes come or the deadline does
     Wait,
+    /// Nothing until the connection has its turn, and nothing is read meanwhile
+    Hold,
     /// The connection ends; how is for [`Connection::lingers`]
     Close,
 }
@@ -82,6 +84,12 @@ pub struct Connection {
     asked: Text<128>,
     begun_at: Instant,
     sent: u64,
+    /// What may be sent of images; without end where the wire has no bound
+    allowed: u64,
+    /// The wire has a bound: see [`Connection::claim`]
+    asks: bool,
+    /// Bytes that were sent and that nobody was asked about
+    unasked: u64,
     /// Bytes to be written before the image's: a head, or a part's
     head: [u8; HEAD_BYTES],
     head_len: usize,
@@ -109,6 +117,9 @@ impl Connection {
             asked: Text::EMPTY,
             begun_at: now,
             sent: 0,
+            allowed: u64::MAX,
+            asks: false,
+            unasked: 0,
             head: [0; HEAD_BYTES],
             head_len: 0,
             head_written: 0,
@@ -161,7 +172,10 @@ impl Connection {
             piece if !bytes.is_empty() => {
                 Output::Bytes { bytes, more: piece.is_some() || response.more_follows() }
             }
-            Some((id, offset, len)) => Output::Image { id, offset, len, more: response.more_follows() },
+            Some(_) if self.allowed == 0 => Output::Hold,
+            Some((id, offset, len)) => {
+                Output::Image { id, offset, len: len.min(self.allowed), more: response.more_follows() }
+            }
             None => unreachable!("a response without bytes to send has ended"),
         }
     }
@@ -170,7 +184,31 @@ impl Connection {
     /// call. Image, offset and length.
     pub fn poll_body(&self) -> Option<(ImageId, u64, u64)> {
         let Phase::Responding(response) = &self.phase else { return None };
-        response.piece().filter(|_| self.head_written < self.head_len && !response.more_follows())
+        let is_next = self.head_written < self.head_len && !response.more_follows();
+        response.piece().filter(|&(_, _, len)| is_next && len <= self.allowed)
+    }
+
+    /// From here on no more of an image is sent than is allowed
+    pub(super) fn ask_first(&mut self) {
+        self.asks = true;
+    }
+
+    /// Whose connection it is, what it sent unasked since the last time, and how much it wants to be allowed
+    pub(super) fn claim(&mut self) -> Option<(SocketAddrV4, u64, u64)> {
+        self.asks.then_some(())?;
+        let unasked = mem::take(&mut self.unasked);
+        let wanted = match &self.phase {
+            Phase::Responding(response) if self.allowed == 0 => response.piece().map_or(0, |(_, _, len)| len),
+            _ => 0,
+        };
+        Some((self.peer, unasked, wanted))
+    }
+
+    /// It may send so much more
+    pub(super) fn allow(&mut self, bytes: u64) {
+        if matches!(self.phase, Phase::Responding(_)) {
+            self.allowed = self.allowed.saturating_add(bytes);
+        }
     }
 
     /// Whether the connection ends when the response under way does, so that its last bytes may wait for the end and share a
@@ -197,6 +235,11 @@ impl Connection {
         self.head_written += of_head;
         let of_body = n - of_head as u64;
         response.on_sent(of_body);
+        if self.asks {
+            let unasked = UNASKED_BYTES.saturating_sub(self.sent).min(of_body);
+            self.unasked += of_head as u64 + unasked;
+            self.allowed = self.allowed.saturating_sub(of_body);
+        }
         self.sent += of_body;
         if self.head_written < self.head_len || response.piece().is_some() {
             return;
@@ -355,6 +398,9 @@ impl Connection {
         (self.head_len, self.head_written) = (response.emit(now, &mut self.head), 0);
         (self.begun_at, self.sent) = (now, 0);
         self.head_begun = false;
+        if self.asks {
+            self.allowed = UNASKED_BYTES;
+        }
         self.deadline = now + HTTP_STALL_TIMEOUT;
         self.phase = Phase::Responding(response);
     }

@@ -55,6 +55,8 @@ pub struct Http {
     /// Connections whose output changed without an event of their own
     changed: VecDeque<ConnectionId>,
     stopping: bool,
+    /// Connections ask before they send: their wire has a bound
+    asks: bool,
 }
 
 impl Http {
@@ -66,6 +68,7 @@ impl Http {
             timers: Timers::new(CONNECTIONS_MAX, now),
             changed: VecDeque::with_capacity(CONNECTIONS_MAX),
             stopping: false,
+            asks: false,
         }
     }
 
@@ -93,7 +96,10 @@ impl Http {
             u32::try_from(self.slots.len() - 1).expect("CONNECTIONS_MAX fits 32 bits")
         });
         let slot = &mut self.slots[number as usize];
-        slot.connection = Some(Connection::new(now, peer));
+        let connection = slot.connection.insert(Connection::new(now, peer));
+        if self.asks {
+            connection.ask_first();
+        }
         let id = ConnectionId { slot: number, generation: slot.generation };
         self.set_timer(id);
         Some(id)
@@ -153,6 +159,29 @@ impl Http {
             connection.on_written(now, n, images, stats, outbox);
             self.set_timer(id);
         }
+    }
+
+    /// What the connection wants of its wire: the client, bytes that went unasked, bytes that it asks for
+    pub fn claim(&mut self, id: ConnectionId) -> Option<(SocketAddrV4, u64, u64)> {
+        self.connection_mut(id)?.claim()
+    }
+
+    /// It may send so much more of an image
+    pub fn on_allowed(&mut self, id: ConnectionId, bytes: u64) {
+        if let Some(connection) = self.connection_mut(id) {
+            connection.allow(bytes);
+        }
+    }
+
+    /// As [`Http::on_allowed`], and it has been waiting for it
+    pub fn on_admitted(&mut self, id: ConnectionId, bytes: u64) {
+        self.on_allowed(id, bytes);
+        self.note_changed(id);
+    }
+
+    /// From here on connections ask before they send more than the first bytes of an image
+    pub fn ask_first(&mut self) {
+        self.asks = true;
     }
 
     /// See [`Connection::on_image_failed`]

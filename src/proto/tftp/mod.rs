@@ -27,7 +27,7 @@ use self::transfer::{Asker, Step, Transfer};
 use crate::boot::image::{Form, Images, Miss};
 use crate::limits::{BLKSIZE_MAX, BLKSIZE_MIN, WINDOWSIZE_MAX};
 use crate::note::{Note, Outcome, Text, TransferNote};
-use crate::proto::outbox::{Datagram, Outbox, Port, Route};
+use crate::proto::outbox::{Datagram, Outbox, Port, Route, Window};
 use crate::proto::timer::Timers;
 use crate::stats::{DropReason, Stats};
 use crate::time::{Duration, Instant};
@@ -194,6 +194,29 @@ impl Tftp {
         self.end(event, key, Outcome::FileFailed);
     }
 
+    /// The window that was to go to this client is held back: no time runs for it until [`Tftp::on_released`]
+    pub fn on_held(&mut self, to: SocketAddrV4) {
+        if let Some(key) = self.table.find(to)
+            && let Some(transfer) = self.table.transfer(key)
+        {
+            transfer.on_held();
+            self.timers.cancel(key);
+        }
+    }
+
+    /// It leaves, or a part of it (`is_all`: nothing of it is held any more); false where nobody waits for it by now
+    pub fn on_released(&mut self, now: Instant, to: SocketAddrV4, window: &Window, is_all: bool) -> bool {
+        let Some(key) = self.table.find(to) else { return false };
+        let Some(transfer) = self.table.transfer(key) else { return false };
+        if !transfer.on_released(now, window, is_all) {
+            return false;
+        }
+        if is_all {
+            self.timers.set(key, transfer.deadline());
+        }
+        true
+    }
+
     fn on_read_request<I: Images>(
         &mut self,
         event: &mut Event<'_, I>,
@@ -314,7 +337,9 @@ impl Tftp {
             }
         }
         event.stats.resent += u64::from(transfer.resent() - resent);
-        self.timers.set(key, transfer.deadline());
+        if !transfer.is_held() {
+            self.timers.set(key, transfer.deadline());
+        }
         false
     }
 

@@ -87,6 +87,8 @@ pub(super) struct Transfer {
     proven: bool,
     /// All of what is out was sent once: its round trip may be measured (Karn)
     clean: bool,
+    /// What is out, or its end, is held back: its time does not run
+    held: bool,
     /// The last block that the client has, all before it included
     acked: u64,
     /// The last block of the window that is out
@@ -117,6 +119,7 @@ impl Transfer {
             phase: Phase::Offered,
             proven: false,
             clean: true,
+            held: false,
             acked: 0,
             sent: 0,
             recover: 0,
@@ -169,6 +172,10 @@ impl Transfer {
         }
         if self.acked >= self.sent {
             return self.send_next(now);
+        }
+        if self.held {
+            // What is missing was never sent.
+            return Step::Wait;
         }
         if recovering && self.acked >= self.recover {
             return self.send_rest(now);
@@ -248,6 +255,27 @@ impl Transfer {
         };
         let resend = self.sent_at + wait;
         if self.proven { resend } else { resend.min(self.heard_at + PATIENCE) }
+    }
+
+    /// What was to be sent is held back
+    pub(super) fn on_held(&mut self) {
+        self.held = true;
+    }
+
+    /// Blocks that were held back leave; `is_all`: the last of them. False where they are not this transfer's, or not any more
+    pub(super) fn on_released(&mut self, now: Instant, window: &Window, is_all: bool) -> bool {
+        let first = number(self.acked + 1);
+        let is_out = u64::from(window.first_block.wrapping_sub(first)) < self.sent - self.acked;
+        if !self.held || window.image != self.image || !is_out {
+            return false;
+        }
+        self.held = !is_all;
+        self.sent_at = now;
+        true
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held
     }
 
     pub(super) fn route(&self) -> Route {

@@ -1,0 +1,159 @@
+//! A swarm of seeds: each is a rack of its own, and each must be clean. See `tools/rack-swarm`.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration as Wall, Instant as Clock};
+
+use reveille::rack::{Faults, Model, Rack, Report, Setup, files};
+use reveille::time::Duration;
+
+/// What is asked for
+struct Wanted {
+    limit: Wall,
+    seeds: u64,
+    only: Option<u64>,
+}
+
+impl Wanted {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
+        let mut wanted = Self { limit: Wall::from_secs(60), seeds: u64::MAX, only: None };
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--seeds" => {
+                    (wanted.seeds, wanted.limit) = (arguments.next()?.parse().ok()?, Wall::MAX);
+                }
+                "--seed" => wanted.only = Some(arguments.next()?.parse().ok()?),
+                minutes => wanted.limit = Wall::from_secs(minutes.parse::<u64>().ok()?.checked_mul(60)?),
+            }
+        }
+        Some(wanted)
+    }
+}
+
+/// Chance, from a seed (splitmix64)
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % below.max(1)
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.roll(of.len() as u64)).unwrap_or_default()]
+    }
+
+    fn ppm(&mut self, most: u64) -> u32 {
+        // Half of all racks have none of a fault.
+        let ppm = if self.roll(2) == 0 { 0 } else { self.roll(most + 1) };
+        u32::try_from(ppm).unwrap_or_default()
+    }
+}
+
+/// The rack of a seed
+fn setup(seed: u64) -> Setup {
+    let mut dice = Dice(seed);
+    let most = dice.pick(&[10, 40, 40, 100, 400]);
+    let count = usize::try_from(1 + dice.roll(most)).unwrap_or(1);
+    let setup = Setup::new(seed);
+    let mut setup = match dice.roll(3) {
+        0 => setup.of(&[dice.pick(&Model::ALL)], count),
+        _ => setup.mix(count),
+    };
+    let mtu = dice.pick(&[1500, 1500, 1500, 9000, 1420, 1280, 600]);
+    setup.faults = Faults {
+        loss_ppm: dice.ppm(30_000),
+        double_ppm: dice.ppm(20_000),
+        reorder_ppm: dice.ppm(30_000),
+        delay: Duration::from_micros(dice.pick(&[20, 50, 500, 5_000])),
+        jitter: Duration::from_micros(dice.pick(&[0, 0, 100, 3_000])),
+        rate: dice.pick(&[100_000_000, 1_000_000_000, 10_000_000_000]),
+        uplink: dice.pick(&[200_000_000, 1_000_000_000, 10_000_000_000]),
+        mtu,
+        blocked: Duration::from_secs(dice.pick(&[0, 0, 0, 30])),
+        rogue: dice.roll(4) == 0,
+    };
+    setup.power_on = Duration::from_millis(dice.pick(&[0, 1_000, 20_000]));
+    setup.restart_at = (dice.roll(4) == 0).then(|| Duration::from_millis(dice.roll(15_000)));
+    let site = &mut setup.site;
+    site.rate = (dice.roll(3) == 0).then_some(setup.faults.uplink);
+    site.menu = dice.roll(4) == 0;
+    // A path that carries less than a frame's worth is for the operator to tell of; so are single ports and small windows.
+    let fits = u16::try_from(mtu.min(1500) - 32).unwrap_or(512);
+    site.tftp.blksize_max = dice.pick(&[fits, fits, fits.min(1024), 512]);
+    site.tftp.windowsize_max = dice.pick(&[64, 64, 4, 1]);
+    let kernel = dice.pick(&[16 << 10, 256 << 10, 1 << 20]);
+    site.files = files(site.server, site.proxy, kernel);
+    setup
+}
+
+/// What a rack is like, without its files
+fn describe(setup: &Setup) -> String {
+    let site = &setup.site;
+    format!(
+        "{} machines, {:?}, powered on within {}, restart at {:?}, rate {:?}, menu {}, {:?}",
+        setup.machines.len(),
+        setup.faults,
+        setup.power_on,
+        setup.restart_at,
+        site.rate,
+        site.menu,
+        site.tftp,
+    )
+}
+
+/// Runs seeds one after another until somebody is done; returns the first that failed
+fn hunt(
+    wanted: &Wanted,
+    began: Clock,
+    next: &AtomicU64,
+    clean: &AtomicU64,
+    ends: &AtomicBool,
+) -> Option<Report> {
+    while !ends.load(Ordering::Relaxed) && began.elapsed() < wanted.limit {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= wanted.seeds {
+            break;
+        }
+        let report = Rack::new(setup(seed)).run();
+        if !report.is_clean() {
+            ends.store(true, Ordering::Relaxed);
+            return Some(report);
+        }
+        let clean = clean.fetch_add(1, Ordering::Relaxed) + 1;
+        if clean.is_multiple_of(100) {
+            eprintln!("{clean} seeds clean after {:.0?}", began.elapsed());
+        }
+    }
+    None
+}
+
+fn main() -> ExitCode {
+    let Some(wanted) = Wanted::read(std::env::args().skip(1)) else {
+        eprintln!("usage: tools/rack-swarm [MINUTES | --seeds N | --seed N]");
+        return ExitCode::FAILURE;
+    };
+    if let Some(seed) = wanted.only {
+        let setup = setup(seed);
+        println!("{}", describe(&setup));
+        let report = Rack::new(setup).run();
+        println!("{report}");
+        return if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let (began, next, clean, ends) =
+        (Clock::now(), AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let failed: Vec<Report> = thread::scope(|scope| {
+        let hunters: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| hunt(&wanted, began, &next, &clean, &ends))).collect();
+        hunters.into_iter().filter_map(|hunter| hunter.join().expect("a rack does not panic")).collect()
+    });
+    for report in &failed {
+        println!("seed {} failed; tools/rack-swarm --seed {} repeats it\n{report}", report.seed, report.seed);
+    }
+    println!("{} seeds clean in {:.0?}", clean.load(Ordering::Relaxed), began.elapsed());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
