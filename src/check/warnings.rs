@@ -178,12 +178,12 @@ pub(super) fn of_signatures(rows: &[Row<'_>], loader: &impl Fn(&str) -> Option<S
             Some(Arch::ARM64_UEFI) => "bootaa64.efi",
             _ => continue,
         };
-        let Some(boot) =
-            row.answer.boot.filter(|boot| literal(boot).is_some_and(|name| loader(name).is_some()))
-        else {
+        let Some(boot) = row.answer.boot else { continue };
+        let [Piece::Literal(name)] = boot.pieces.as_slice() else { continue };
+        if loader(name).is_none() {
             continue;
-        };
-        if literal(boot) == Some(signed) && row.answer.mode == Mode::Proxy {
+        }
+        if name == signed && row.answer.mode == Mode::Proxy {
             warnings.push(format!(
                 "{}: GRUB asks the other DHCP server for its files, not this one: install Debian's package ipxe, or write \
                  dhcp = \"take-over\"",

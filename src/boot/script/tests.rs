@@ -304,7 +304,7 @@ menuentry \"Boot from the local disk\" --id local {
     let path = "images/192.168.99.1/by-mac/02:00:00:00:00:07/grub-x86_64-efi.cfg";
     assert_eq!(text(&catalogue, path).unwrap(), expected);
     let nobody = text(&catalogue, "images/192.168.99.1/by-mac/grub-x86_64-efi.cfg").unwrap();
-    assert!(nobody.contains("ks.device=$net_default_mac\n"), "{nobody}");
+    assert!(nobody.contains("ks.device=$net_default_mac; then\n"), "{nobody}");
 }
 
 #[test]
