@@ -113,6 +113,13 @@ pub struct Replay {
     /// How the comparison is printed: text or json
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<String>,
+    /// Do the first boot of the capture again, as so many machines on --interface, against whatever server answers there. Their
+    /// MAC addresses are 0a:52:56:c0:NN:NN
+    #[arg(long, value_name = "N", requires = "interface", value_parser = clap::value_parser!(u32).range(1..=45_000))]
+    pub clone: Option<u32>,
+    /// The clones are powered on all at once (burst), or one after another (ramp:60s)
+    #[arg(long, value_name = "HOW", default_value = "burst", requires = "clone")]
+    pub power_on: String,
 }
 
 /// `rack`
@@ -241,6 +248,7 @@ mod tests {
             "reveille explain boot.pcap --config r.toml",
             "reveille import dnsmasq.conf --leases dnsmasq.leases --state-dir /var/lib/reveille",
             "reveille replay boot.pcap --config r.toml",
+            "reveille replay boot.pcap --clone 400 --interface veth0 --power-on ramp:5s --log json",
             "reveille rack --machines 400 --interface veth0 --firmware bios,ipxe --power-on ramp:60s --root /data/pxe --json",
             "reveille rack --machines 42 --firmware mix --seed 7 --loss 2% --power-on ramp:60s --uplink 1G --rogue --json",
         ] {
@@ -252,6 +260,7 @@ mod tests {
             "reveille serve --http-port 0",
             "reveille rack --interface veth0 --loss 1%",
             "reveille rack --root /data/pxe",
+            "reveille replay boot.pcap --clone 400",
             "reveille explain",
             "reveille explain boot.pcap --mac 88:99:aa:bb:cc:dd",
         ] {

@@ -41,8 +41,8 @@
 //! 1. A driver in [`io`] takes a batch of datagrams in one call and reads the clock once.
 //! 2. [`shard::Shard::on_datagram`] matches on the local port. For DHCP it parses the message once, derives
 //!    [`boot::client::Client`] once, and asks [`boot::plan::Plan::answer`] once; no one else decides what a machine boots.
-//! 3. The machine composes its reply in place, in a slot of the outbox. A lease becomes a change that must be on disk
-//!    before the reply leaves. TFTP and HTTP bodies are `(image, offset, length)`; the core never sees their bytes.
+//! 3. The machine writes its reply in place, in a slot of the outbox; DHCP patches one that it composed for a request alike.
+//!    A lease becomes a change that must be on disk before the reply leaves. TFTP and HTTP bodies are `(image, offset, length)`; the core never sees their bytes.
 //! 4. The driver takes the bytes of a window from memory where they are hot (`content`'s snapshots), else from the file, and
 //!    flushes the outbox once a batch: `sendmmsg`, one `UDP_SEGMENT` send a TFTP window; over HTTP a short body leaves from
 //!    memory with its head, a long one by `sendfile`.

@@ -24,11 +24,15 @@ pub const OUTBOX_SLOTS: usize = BATCH * REPLIES_PER_EVENT;
 /// Replies held back for their leases' commit; more wait for the client's next try
 pub const HELD_MAX: usize = 8192;
 
+/// Bytes of lease changes beside the lease table: a storm's last half second, moved into the table in about a hundredth of one
+pub const JOURNAL_BYTES_MAX: usize = 512 << 10;
 /// Leases and holds of the whole server
 pub const LEASES_MAX: usize = 1 << 20;
 /// An OFFER holds its address this long for its chaddr, the length of a ROM's retries (4 + 8 + 16 + 32 s)
 pub const OFFER_HOLD: Duration = Duration::from_secs(60);
 
+/// Kinds of replies whose options are kept composed; a rack has two for each kind of machine and loader
+pub const TEMPLATES_MAX: usize = 32;
 /// Clients that are watched for doing the same again and again; more take each other's places
 pub const TALLIED_MAX: usize = 4_096;
 /// Offers held back for a probe at a time; more leave at once, unprobed
@@ -86,8 +90,12 @@ pub const PARKED_TIME_MAX: Duration = Duration::from_secs(1);
 /// Bytes that one connection may send before the next has its turn: all that its socket takes (Linux: 4 MiB). Shorter turns
 /// wake a receiver that sleeps again and again; at 512 KiB that cost more than twice the CPU of all the rest.
 pub const STREAM_TURN_BYTES: usize = 4 << 20;
-/// Connections that have their turn before datagrams have theirs: DHCP waits for 16 MiB at most, 3 ms
-pub const STREAM_TURNS: usize = 4;
+/// Bytes that connections may send before datagrams have their turn: DHCP waits for 3 ms at most, and one turn more
+pub const STREAM_ROUND_BYTES: usize = 12 << 20;
+/// Connections that have their turn before datagrams have theirs, where they send little: 1 ms
+pub const STREAM_TURNS: usize = 64;
+/// Bytes that a connection may send when it is accepted, before the next is: a script or a small loader, whole
+pub const STREAM_FIRST_TURN_BYTES: usize = 128 << 10;
 /// Connections accepted before other events have their turn
 pub const ACCEPT_TURN: usize = 64;
 /// Connections that io_uring accepted and the shard has not looked at yet
@@ -98,6 +106,11 @@ pub const RING_ENTRIES: u32 = 256;
 pub const RING_COMPLETIONS: u32 = 4_096;
 /// Buffers that datagrams of one socket are received into by io_uring, a page of their descriptions
 pub const RING_BUFFERS: u16 = 256;
+/// A head and a body of so many bytes together are copied side by side for one plain send
+pub const TOGETHER_BYTES_MAX: usize = 8 << 10;
+/// A connection's last bytes wait for its end, and share a segment with it, where they fit one: of more, the kernel would send
+/// the whole segments at once and the rest apart from the end
+pub const LAST_SEGMENT_MAX: usize = 1_400;
 /// Bytes read from a connection in one call
 pub const STREAM_READ_BYTES: usize = 64 << 10;
 /// How long a client may take to notice that its connection is closed
@@ -108,12 +121,17 @@ pub const LINGER_BYTES: usize = 256 << 10;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Transfers under way have this long when the server is told to stop
 pub const STOP_TIME: Duration = Duration::from_secs(10);
+/// How long a name means what it meant when the file system was last asked
+pub const FRESH_TIME: Duration = Duration::from_millis(1);
 /// Files that nobody reads and that one shard's cache keeps open for the next client
 pub const IDLE_FILES_MAX: usize = 256;
 /// Bytes of hot files that a server keeps in memory; a file larger than half of it is read from the page cache each time
 pub const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
 /// Bytes of a hot file that are read into memory at a time: from a page cache in well under 0.1 ms
 pub const SNAPSHOT_PIECE_BYTES: usize = 256 << 10;
+/// Bytes of a cold file that the kernel is to read before they are needed: a client at 1 Gbit/s takes 16 ms over them, longer
+/// than a disk seeks
+pub const READ_AHEAD_BYTES: u64 = 2 << 20;
 /// The longest body that leaves in one call with its head, from memory; longer ones by sendfile, which copies nothing
 pub const BODY_IN_MEMORY_MAX: usize = 64 << 10;
 /// The largest file converted to netascii, as converted: it is held in memory while it is sent
@@ -166,6 +184,7 @@ const _: () = {
     assert!(BLKSIZE_MAX as usize + 4 <= UDP_PAYLOAD_MAX);
     assert!(IDLE_FILES_MAX <= OPEN_FILES_MAX && NETASCII_MAX <= GENERATED_BYTES_MAX);
     assert!(BODY_IN_MEMORY_MAX <= SNAPSHOT_PIECE_BYTES && BODY_IN_MEMORY_MAX <= STREAM_TURN_BYTES);
+    assert!(TOGETHER_BYTES_MAX <= STREAM_READ_BYTES);
     assert!(HTTP_PIPELINE_MAX >= HTTP_HEAD_MAX);
     assert!(PATH_MAX < HTTP_HEAD_MAX && HTTP_IDLE_TIMEOUT.as_secs() >= 10);
     assert!(STAGE_BYTES >= 3 * SEGMENTED_BYTES_MAX && STAGE_BYTES > BLKSIZE_RFC_MAX as usize + 4);

@@ -54,16 +54,19 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             print(&said?)?;
         }
         Command::Import(arguments) => import(&arguments)?,
-        Command::Replay(arguments) => print(&replayed(arguments)?)?,
-        Command::Rack(arguments) => {
-            let said = rack::command::run(&arguments, io::stderr().is_terminal())?;
-            print(&said.text)?;
-            if !said.is_clean {
-                return Err("not all is well in this rack".into());
-            }
+        Command::Replay(arguments) if arguments.clone.is_some() => {
+            told(&rack::command::clone(&arguments, io::stderr().is_terminal())?)?;
         }
+        Command::Replay(arguments) => print(&replayed(arguments)?)?,
+        Command::Rack(arguments) => told(&rack::command::run(&arguments, io::stderr().is_terminal())?)?,
     }
     Ok(())
+}
+
+/// Prints how a rack has booted; it is an error where not all is well
+fn told(said: &rack::command::Said) -> Result<(), Box<dyn std::error::Error>> {
+    print(&said.text)?;
+    if said.is_clean { Ok(()) } else { Err("not all is well in this rack".into()) }
 }
 
 /// The bytes of a capture

@@ -29,6 +29,12 @@ impl<const N: usize> Text<N> {
     pub fn new(bytes: &[u8]) -> Self {
         const { assert!(N >= 4 && N <= 255) };
         let mut text = Self::EMPTY;
+        // Nearly every path.
+        if bytes.len() <= N && bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+            text.bytes[..bytes.len()].copy_from_slice(bytes);
+            text.len = u8::try_from(bytes.len()).expect("N ≤ 255");
+            return text;
+        }
         for chunk in bytes.utf8_chunks() {
             for c in chunk.valid().chars().chain((!chunk.invalid().is_empty()).then_some('?')) {
                 let c = if c.is_control() { '?' } else { c };

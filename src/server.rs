@@ -49,7 +49,7 @@ use crate::proto::tftp;
 use crate::settings::{Io, LogFormat, Settings};
 use crate::shard::Shard;
 use crate::stats::Stats;
-use crate::store::{Committer, LeaseStore, Redb};
+use crate::store::{Committer, Disk, LeaseStore};
 
 /// How long after [`STOP_TIME`] a shard may take to end: one that waits for a dead disk never does
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -239,11 +239,11 @@ fn open_store(
     settings: &Settings,
     clock: Clock,
     leases: &mut Leases,
-) -> Result<Option<Redb>, Error> {
+) -> Result<Option<Disk>, Error> {
     if !gives_addresses(plan) {
         return Ok(None);
     }
-    let mut store = Redb::open(&settings.state_dir).map_err(Error::Leases)?;
+    let mut store = Disk::open(&settings.state_dir).map_err(Error::Leases)?;
     let now = clock.now();
     let stored = store.load().map_err(Error::Leases)?;
     let stale: Vec<_> = stored.into_iter().filter_map(|lease| leases.restore(now, lease)).collect();

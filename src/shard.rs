@@ -158,6 +158,16 @@ impl<I: Images> Shard<I> {
         self.http.poll_body(id)
     }
 
+    /// Whether the connection ends with the response under way
+    pub fn ends_next(&self, id: ConnectionId) -> bool {
+        self.http.ends_next(id)
+    }
+
+    /// Whether a connection that ends waits for its client's end: [`Connection::lingers`](crate::proto::http::Connection::lingers)
+    pub fn lingers(&self, id: ConnectionId) -> bool {
+        self.http.lingers(id)
+    }
+
     /// The kernel took `n` bytes of the last [`Shard::poll_output`], or of that and the body behind it
     pub fn on_written(&mut self, now: Instant, id: ConnectionId, n: u64, outbox: &mut Outbox) {
         self.http.on_written(now, id, n, &mut self.images, &mut self.stats, outbox);
@@ -201,6 +211,7 @@ impl<I: Images> Shard<I> {
         self.plan = plan;
         if let Some(addresses) = &mut self.addresses {
             addresses.dhcp.on_plan();
+            addresses.proxy.on_plan();
         }
     }
 

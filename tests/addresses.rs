@@ -10,7 +10,7 @@ use std::time::Duration;
 use dhcproto::v4::relay::{RelayAgentInformation, RelayInfo};
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 use support::dhcp::{bytes, collect, everyone, kind, machine, pxe_rom, request, server_id, socket};
-use support::{Folder, Net, SERVER, Server, has, skip};
+use support::{Folder, Net, SERVER, Server, has, skip, ways};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -77,6 +77,25 @@ fn kill_9_forgets_no_acknowledged_lease_and_gives_no_address_twice() {
         no_address_twice(&given);
         server.signal("KILL");
         server.wait(Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn a_lone_client_is_heard_before_a_storm_and_after_it() {
+    for way in ways() {
+        let Some(net) = Net::new() else { return };
+        let root = Folder::new("lone");
+        let _server = Server::start(&net, &root, &["--io", way, "--pool", "10.77.0.10-10.77.0.250"]);
+        let work = net.on_client(|| {
+            let socket = socket("c0", 68);
+            let first = storm(&socket, &[1_000]);
+            let rack = storm(&socket, &(0..200).collect::<Vec<_>>());
+            let last: Vec<_> = (2_000..2_003).map(|machine| storm(&socket, &[machine])).collect();
+            (first, rack, last)
+        });
+        let (first, rack, last) = work.join().expect("the clients' side holds");
+        assert_eq!((first.len(), rack.len()), (1, 200), "{way}");
+        assert!(last.iter().all(|acknowledged| acknowledged.len() == 1), "{way}: {last:?}");
     }
 }
 

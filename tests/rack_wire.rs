@@ -141,3 +141,42 @@ fn a_wrong_byte_is_found_and_an_interrupted_rack_says_so() {
     assert!(!is_clean && report["is_interrupted"] == true && report["booted"] == 0, "{report:#}");
     assert!(report["failures"]["wrong bytes (/img/linux)"].as_u64() > Some(0), "{report:#}");
 }
+
+/// Clones of a captured iPXE, on a server that holds what it loaded
+fn clones(net: &Net, count: u32) -> Child {
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/pcaps/dnsmasq-ipxe-http.pcap");
+    let mut command: Command = net.client_command("timeout");
+    command.args([
+        "--signal=INT",
+        "100",
+        env!("CARGO_BIN_EXE_reveille"),
+        "replay",
+        capture,
+        "--interface",
+        "c0",
+    ]);
+    command.args(["--log", "json", "--clone", &count.to_string()]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the clones start")
+}
+
+#[test]
+fn a_captured_boot_is_done_again_by_many_and_a_file_that_is_missing_is_told() {
+    let Some(net) = Net::new() else { return };
+    let root = Folder::new("rack-clones");
+    for (file, size) in [("boot.ipxe", 156), ("linux", 300_000), ("initrd.gz", 100_000), ("awake.txt", 6)] {
+        root.put(file, &support::noise(size as u64, size));
+    }
+    let arguments = ["--pool", "10.77.0.100-10.77.0.199", "--boot", "ipxe=http://{server}/boot.ipxe"];
+    let _server = Server::start(&net, &root, &[&arguments[..], &["--boot", "x86-bios=boot.ipxe"]].concat());
+    let (all, is_clean) = report(clones(&net, 20));
+    assert!(is_clean, "{all:#}");
+    assert_eq!((&all["booted"], &all["bytes"]), (&20.into(), &(20 * 400_162).into()), "{all:#}");
+    assert!(
+        all["p50_us"].as_u64() > Some(6_000_000),
+        "the captured machine worked for seven seconds: {all:#}"
+    );
+
+    fs::remove_file(root.0.join("initrd.gz")).expect("it is there");
+    let (none, is_clean) = report(clones(&net, 2));
+    assert!(!is_clean && none["failures"]["a file is missing (/initrd.gz)"] == 2, "{none:#}");
+}

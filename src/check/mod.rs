@@ -56,7 +56,7 @@ pub fn report(
     for index in 0..plan.networks().len() {
         let rows = rows(plan, index, &exists)?;
         warnings.extend(warnings::of_rows(&rows, plan, config));
-        warnings.extend(warnings::of_signatures(&rows, &loader));
+        warnings.extend(warnings::of_signatures(&rows, plan, &loader));
         let loaders = loaders(&rows, &loader);
         write_table(&mut out, plan, index, rows, config);
         for line in loaders {

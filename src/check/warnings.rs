@@ -170,7 +170,11 @@ pub(super) fn of_rows(rows: &[Row<'_>], plan: &Plan, config: Option<&Path>) -> V
 }
 
 /// What Secure Boot, and GRUB beside another DHCP server, make of the loaders that the root lacks
-pub(super) fn of_signatures(rows: &[Row<'_>], loader: &impl Fn(&str) -> Option<String>) -> Vec<String> {
+pub(super) fn of_signatures(
+    rows: &[Row<'_>],
+    plan: &Plan,
+    loader: &impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     for row in rows.iter().filter(|row| row.wants == Wants::Pxe && row.loader == LoaderName::Rom) {
         let signed = match row.arch {
@@ -178,12 +182,12 @@ pub(super) fn of_signatures(rows: &[Row<'_>], loader: &impl Fn(&str) -> Option<S
             Some(Arch::ARM64_UEFI) => "bootaa64.efi",
             _ => continue,
         };
-        let Some(boot) = row.answer.boot else { continue };
-        let [Piece::Literal(name)] = boot.pieces.as_slice() else { continue };
-        if loader(name).is_none() {
+        let Some(boot) =
+            row.answer.boot.filter(|boot| literal(boot, plan).is_some_and(|name| loader(&name).is_some()))
+        else {
             continue;
-        }
-        if name == signed && row.answer.mode == Mode::Proxy {
+        };
+        if literal(boot, plan).as_deref() == Some(signed) && row.answer.mode == Mode::Proxy {
             warnings.push(format!(
                 "{}: GRUB asks the other DHCP server for its files, not this one: install Debian's package ipxe, or write \
                  dhcp = \"take-over\"",

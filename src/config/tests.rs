@@ -389,7 +389,7 @@ const WRONG_RULES: &[(&str, &str)] = &[
     ("[image-menu]\ntimeout = 9999", "r.toml:6:11: `timeout` takes a number from 0 to 3600"),
     (
         "[image.a]\ndir = \"/a\"\ntitle = \"CentOS \\\"7\\\"\"",
-        "r.toml:8:9: `CentOS \\\"7\\\"` cannot stand in a loader's menu: write printable ASCII without quotes, braces, `$`, `^` and `\\`",
+        "r.toml:7:9: `CentOS \\\"7\\\"` cannot stand in a loader's menu: write printable ASCII without quotes, braces, `$`, `^` and `\\`",
     ),
     (
         "[image.centos7]\niso = \"/isos/a.iso\"\ndir = \"/isos/a\"",

@@ -10,12 +10,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::root::{Seen, Version};
-use crate::limits::{SNAPSHOT_BYTES_MAX, SNAPSHOT_PIECE_BYTES};
+use super::sys;
+use crate::limits::{READ_AHEAD_BYTES, SNAPSHOT_BYTES_MAX, SNAPSHOT_PIECE_BYTES};
 use crate::time::{Duration, Instant};
 
 /// How long a file must have stood unchanged; the coarsest file system's clock (FAT) ticks every two seconds
@@ -113,6 +115,7 @@ impl Snapshot {
         if !self.home.take(len) {
             return Err(Absent::NoRoom);
         }
+        sys::read_ahead(file.as_fd(), offset, len as u64 + READ_AHEAD_BYTES);
         let mut bytes = vec![0; len].into_boxed_slice();
         let is_whole = file.read_exact_at(&mut bytes, offset).is_ok() && seen.clone().is_held_by(file);
         // Another shard may have been faster: its piece is the same.
@@ -137,11 +140,9 @@ impl Drop for Snapshot {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
     use std::{env, fs, process};
 
     use super::*;
-    use crate::content::sys;
 
     fn file(name: &str, len: usize) -> (File, Seen, Vec<u8>) {
         let path = env::temp_dir().join(format!("reveille-snapshot-{name}-{}", process::id()));

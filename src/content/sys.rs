@@ -1,4 +1,5 @@
-//! The system calls that the standard library has no safe form of: `openat2`, `openat`, `fstatat`, `fstat`, `readdir`.
+//! The system calls that the standard library has no safe form of: `openat2`, `openat`, `fstatat`, `fstat`,
+//! `readdir`, `posix_fadvise`.
 //!
 //! Each function is one call. It takes and gives owned or borrowed descriptors and says nothing about policy.
 
@@ -51,6 +52,14 @@ pub(super) fn stat(file: BorrowedFd<'_>) -> io::Result<libc::stat> {
     stat_at(file, c"", libc::AT_EMPTY_PATH)
 }
 
+/// Lets the kernel read bytes of a file from the disk meanwhile. What it cannot is read when it is needed.
+pub(super) fn read_ahead(file: BorrowedFd<'_>, offset: u64, len: u64) {
+    if let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) {
+        // SAFETY: the call takes no memory.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, len, libc::POSIX_FADV_WILLNEED) };
+    }
+}
+
 fn owned(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
@@ -99,5 +108,44 @@ impl Drop for Names {
     fn drop(&mut self) {
         // SAFETY: the stream is open, and nothing uses it after this.
         unsafe { libc::closedir(self.0.as_ptr()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+    use std::{env, fs, process, thread};
+
+    use super::*;
+
+    /// Whether a byte is in the page cache
+    fn is_cached(file: &File, offset: i64) -> bool {
+        let mut byte = [0_u8];
+        let part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+        // SAFETY: `part` is one piece of memory, `byte`, and both live across the call.
+        unsafe { libc::preadv2(file.as_raw_fd(), &raw const part, 1, offset, libc::RWF_NOWAIT) == 1 }
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_there_without_being_read() {
+        // Beside this program, which lies on a disk as the temporary directory may not.
+        let directory = env::current_exe().expect("a path").parent().expect("a directory").to_owned();
+        let path = directory.join(format!("read-ahead-{}", process::id()));
+        fs::write(&path, vec![1; 8 << 20]).expect("a file");
+        let file = File::open(&path).expect("the same");
+        fs::remove_file(&path).expect("its removal");
+        file.sync_all().expect("it is on the disk");
+        // SAFETY: the call takes no memory.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        let at = 5 << 20;
+        assert!(!is_cached(&file, at), "the kernel let go of it");
+        read_ahead(file.as_fd(), 4 << 20, 2 << 20);
+        assert!((0..500).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            is_cached(&file, at)
+        }));
+        assert!(!is_cached(&file, 0), "and nothing else");
     }
 }

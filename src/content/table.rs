@@ -14,6 +14,7 @@ use super::root::Seen;
 use super::snapshot::Snapshot;
 use crate::boot::image::{Image, ImageId, Miss};
 use crate::limits::{GENERATED_BYTES_MAX, IDLE_FILES_MAX, OPEN_FILES_MAX};
+use crate::time::Instant;
 
 /// Where the bytes of an image are
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub(super) struct Entry {
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Its name, as long as the name means this entry
     key: Option<Arc<[u8]>>,
+    /// When its name was last seen to mean it
+    pub(super) looked_at: Option<Instant>,
     opens: u32,
     /// Neighbours in the list of idle entries
     before: Option<u32>,
@@ -124,8 +127,16 @@ impl Table {
         }
         let image = Image { id: ImageId(number), ..image };
         self.held_bytes += held;
-        self.entries[number as usize] =
-            Some(Entry { image, source, snapshot: None, key, opens: 1, before: None, after: None });
+        self.entries[number as usize] = Some(Entry {
+            image,
+            source,
+            snapshot: None,
+            key,
+            looked_at: None,
+            opens: 1,
+            before: None,
+            after: None,
+        });
         Ok(image)
     }
 

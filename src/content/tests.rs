@@ -14,6 +14,8 @@ use super::iso::testing::{ROOT, dots, image, record};
 use super::{Library, Placed, Tree};
 use crate::boot::image::{Form, ImageSource, Images, Miss, Origin};
 use crate::boot::plan::{ImageMenu, Mode, Network, Plan};
+use crate::limits::FRESH_TIME;
+use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddr;
 
 struct Scratch(PathBuf);
@@ -171,6 +173,40 @@ fn a_replaced_image_is_noticed_and_its_readers_keep_theirs() {
     assert_eq!(first, *b"a", "who began with the old one goes on with it");
     let new = trees[0].open(b"images/disc/parts", Form::Octet).unwrap();
     assert_ne!((new.id, new.version), (old.id, old.version));
+}
+
+#[test]
+fn a_name_is_looked_at_once_a_moment_and_never_later() {
+    let scratch = Scratch::new("fresh");
+    let (path, next) = (scratch.0.join("root/images/own/file"), scratch.0.join("next"));
+    let mut tree = scratch.tree();
+    let now = Instant::from_secs(1_800_000_000);
+    tree.set_now(now);
+    let old = tree.open(b"images/own/file", Form::Octet).unwrap();
+    assert_eq!(tree.open(b"images/own/file", Form::Octet).unwrap(), old, "looked at: it is the same");
+    fs::write(&next, "another").unwrap();
+    fs::rename(&next, &path).unwrap();
+    // Within the moment the name means what it meant; at its end it is looked at.
+    tree.set_now(now + Duration::from_micros(FRESH_TIME.as_micros() - 1));
+    assert_eq!(tree.open(b"images/own/file", Form::Octet).unwrap(), old);
+    tree.set_now(now + FRESH_TIME);
+    let new = tree.open(b"images/own/file", Form::Octet).unwrap();
+    assert_ne!((new.id, new.version), (old.id, old.version));
+    let mut bytes = [0; 7];
+    tree.read_at(old.id, 0, &mut bytes[..6]).unwrap();
+    assert_eq!(&bytes[..6], b"root's", "who began with the old one goes on with it");
+    tree.read_at(new.id, 0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"another");
+    // Written in place within the moment: what is opened is what it was, or nothing.
+    tree.open(b"images/own/file", Form::Octet).unwrap();
+    fs::write(&path, "changed").unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let opened = tree.open(b"images/own/file", Form::Octet).unwrap();
+    assert!(tree.read_at(opened.id, 0, &mut bytes).is_err());
+    tree.set_now(now + FRESH_TIME + FRESH_TIME);
+    let opened = tree.open(b"images/own/file", Form::Octet).unwrap();
+    tree.read_at(opened.id, 0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"changed");
 }
 
 #[test]

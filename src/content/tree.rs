@@ -1,7 +1,8 @@
 //! A directory tree as images: opening, sharing, reading, and never two versions in one transfer.
 //!
-//! A file is opened once a version and shared by all who read that version. Each later open asks the file system, by
-//! one call, whether the name still means it; a replaced file becomes another image while those who began with the old
+//! A file is opened once a version and shared by all who read that version. A later open asks the file system, by one call,
+//! whether the name still means it, unless that was asked a moment ago ([`FRESH_TIME`]): a rack asks for one file thousands
+//! of times a second, and gets what it would have got a moment earlier. A replaced file becomes another image while those who began with the old
 //! one go on with it. A file that is written in place is caught at the next read ([`Tree::read_at`]) or check
 //! ([`Tree::verify`]), and its transfers end there; what of it is in memory by then ([`Tree::load`]) is still the version that
 //! was opened, and is served to its end. Files of an ISO image are pieces of that one file, and the same holds.
@@ -25,11 +26,11 @@ use super::loaders::{self, Loaders};
 use super::root::{Root, Seen, Version};
 use super::snapshot::{Absent, Snapshots};
 use super::table::{Source, Table};
-use super::{media, netascii, path};
+use super::{media, netascii, path, sys};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
 use crate::boot::plan::Plan;
 use crate::boot::script::Catalogue;
-use crate::limits::NETASCII_MAX;
+use crate::limits::{FRESH_TIME, NETASCII_MAX, READ_AHEAD_BYTES};
 use crate::time::Instant;
 
 /// The files below one directory, and those of the images
@@ -46,6 +47,8 @@ pub struct Tree {
     peer: Option<Ipv4Addr>,
     table: Table,
     snapshots: Arc<Snapshots>,
+    /// The time, where it is told
+    now: Option<Instant>,
     /// The name in hand: a byte for the form, the plain path, a NUL
     key: Vec<u8>,
 }
@@ -96,6 +99,7 @@ impl Tree {
             peer: None,
             table: Table::default(),
             snapshots: Arc::new(Snapshots::new()),
+            now: None,
             key: Vec::new(),
         })
     }
@@ -129,6 +133,11 @@ impl Tree {
     #[must_use]
     pub fn sharing(self, snapshots: Arc<Snapshots>) -> Self {
         Self { snapshots, ..self }
+    }
+
+    /// Tells the time: a name that was looked at within [`FRESH_TIME`] is not looked at again. Without it, each open looks.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = Some(now);
     }
 
     /// As [`Tree::open`], for a kernel without `openat2`
@@ -215,6 +224,15 @@ impl Tree {
             }
         }
         false
+    }
+
+    /// Lets the kernel read on from the disk, for who reads these bytes from the file: once every [`READ_AHEAD_BYTES`], and twice
+    /// as much, so that it stays ahead
+    pub fn read_ahead(&self, id: ImageId, offset: u64, len: u64) {
+        let is_due = offset == 0 || offset / READ_AHEAD_BYTES != (offset + len) / READ_AHEAD_BYTES;
+        if let Some(part) = self.file(id, offset).filter(|_| is_due) {
+            sys::read_ahead(part.file, part.offset, part.len.min(2 * READ_AHEAD_BYTES));
+        }
     }
 
     /// Bytes that [`Tree::load`] brought into memory, where they lie in one piece
@@ -309,12 +327,16 @@ impl Tree {
     fn reopen(&mut self) -> Option<Image> {
         let (id, entry) = self.table.find(&self.key)?;
         let version = entry.source.seen()?.version;
+        if self.now.zip(entry.looked_at).is_some_and(|(now, looked_at)| now < looked_at + FRESH_TIME) {
+            return self.table.reopen(id);
+        }
         let now = match (self.on_disk(), self.within()) {
             (Some((root, path)), _) => root.peek(path).or_else(|| self.peek_loader()),
             (None, Within::Mount { number, .. } | Within::Whole { number }) => self.mounts[number].version(),
             (None, _) => self.peek_loader(),
         };
         if now == Some(version) {
+            self.table.entry_mut(id)?.looked_at = self.now;
             return self.table.reopen(id);
         }
         self.table.disown(id);
@@ -439,7 +461,10 @@ impl Tree {
     fn open_octet(&mut self) -> Result<Image, Miss> {
         let (source, size, modified_s) = self.open_source()?;
         let image = self.image_of(&source, size, modified_s);
-        self.table.insert(Some(&self.key), image, source)
+        let image = self.table.insert(Some(&self.key), image, source)?;
+        // While the client hears of its size, or asks on.
+        self.read_ahead(image.id, 0, 0);
+        Ok(image)
     }
 
     /// Converts the whole file now: the length must be known before the first block (RFC 2349), and offsets do not map

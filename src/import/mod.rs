@@ -44,7 +44,7 @@ use self::write::Text;
 use crate::boot::lease::{Lease, LeaseChange};
 use crate::boot::plan::Mode;
 use crate::io::interfaces::Interface;
-use crate::store::{LeaseStore, Redb};
+use crate::store::{Disk, LeaseStore};
 
 pub use report::Said;
 
@@ -229,7 +229,7 @@ fn read_leases(
 /// # Errors
 /// A sentence for the operator.
 pub fn store(leases: &[Lease], state_dir: &Path) -> io::Result<usize> {
-    let mut store = Redb::open(state_dir)?;
+    let mut store = Disk::open(state_dir)?;
     let known: std::collections::HashSet<_> = store.load()?.iter().map(|lease| lease.address).collect();
     let new = leases.iter().filter(|lease| !known.contains(&lease.address));
     let changes: Vec<_> = new.map(|lease| LeaseChange::Put(*lease)).collect();

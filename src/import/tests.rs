@@ -177,7 +177,7 @@ fn leases_go_into_the_store_once() {
     assert_eq!((file, live.len()), (leases, 1));
     let state = folder.join("state");
     assert_eq!((store(&live, &state).unwrap(), store(&live, &state).unwrap()), (1, 0));
-    assert_eq!(Redb::open(&state).unwrap().load().unwrap(), live);
+    assert_eq!(Disk::open(&state).unwrap().load().unwrap(), live);
     fs::remove_dir_all(folder).unwrap();
 }
 

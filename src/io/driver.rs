@@ -4,11 +4,12 @@
 //! turn of each connection, so that no client waits for another's megabytes. The clock is read once a batch.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time;
 
 use crossbeam_channel::{Receiver, Sender as ChannelSender};
+use mio::net::TcpStream;
 
 use super::clock::Clock;
 use super::epoll::Epoll;
@@ -16,10 +17,11 @@ use super::flush;
 use super::held::Held;
 use super::kernel::{Kernel, Wake, sources};
 use super::notes::Notes;
+use super::pace::Pace;
 use super::receive::{self, Event, OwnAddresses, Source};
 use super::send::Sender;
 use super::sockets::Sockets;
-use super::stream::Streams;
+use super::stream::{Round, Streams};
 use super::tap::{Tap, TapQueue};
 use super::uring::Uring;
 use crate::boot::plan::Plan;
@@ -80,6 +82,8 @@ impl Remote {
 struct Input {
     source: Source,
     is_open: bool,
+    /// DHCP's sockets only
+    pace: Pace,
 }
 
 /// One shard and its sockets
@@ -100,7 +104,7 @@ pub struct Driver {
     control: Receiver<Control>,
     notes: Arc<Notes>,
     /// Where a capture is kept
-    tap: Option<Arc<Tap>>,
+    tap: Option<Tap>,
     /// When the shard ends, whatever is under way
     stop_at: Option<Instant>,
 }
@@ -121,7 +125,8 @@ impl Driver {
             Way::Epoll => Epoll::new(&mut sockets).map(|(epoll, waker)| (Box::new(epoll) as _, waker))?,
             Way::Uring => Uring::new(&sockets).map(|(uring, waker)| (Box::new(uring) as _, waker))?,
         };
-        let inputs = sources(&sockets).map(|source| Input { source, is_open: true }).collect();
+        let inputs =
+            sources(&sockets).map(|source| Input { source, is_open: true, pace: Pace::default() }).collect();
         let (tell, control) = crossbeam_channel::unbounded();
         let driver = Self {
             kernel,
@@ -153,9 +158,7 @@ impl Driver {
     /// # Errors
     /// Where a socket does not tell its port.
     pub fn set_tap(&mut self, queue: Arc<TapQueue>) -> io::Result<()> {
-        let tap = Arc::new(Tap::new(queue, &self.sockets)?);
-        self.streams.set_tap(Arc::clone(&tap));
-        self.tap = Some(tap);
+        self.tap = Some(Tap::new(queue, &self.sockets)?);
         Ok(())
     }
 
@@ -165,8 +168,9 @@ impl Driver {
     /// Leases could not be written at the end, or waiting for events failed, which only a fault of this program explains.
     pub fn run(mut self) -> io::Result<Stats> {
         self.kernel.start(&self.sockets)?;
+        let mut now = self.clock.now();
         loop {
-            let timeout = self.timeout();
+            let timeout = self.timeout(now);
             self.kernel.wait(timeout, &mut self.streams)?;
             if !self.hear() {
                 break;
@@ -176,8 +180,9 @@ impl Driver {
             }
             self.accept();
             self.serve_streams();
-            self.pass_time();
-            if self.stop_at.is_some_and(|stop_at| self.is_idle() || self.clock.now() >= stop_at) {
+            now = self.clock.now();
+            self.pass_time(now);
+            if self.stop_at.is_some_and(|stop_at| self.is_idle() || now >= stop_at) {
                 break;
             }
         }
@@ -192,8 +197,7 @@ impl Driver {
     // --- Events ---
 
     /// How long nothing needs to be done unless something happens
-    fn timeout(&self) -> Option<time::Duration> {
-        let now = self.clock.now();
+    fn timeout(&self, now: Instant) -> Option<time::Duration> {
         let can_read = self
             .inputs
             .iter()
@@ -206,9 +210,11 @@ impl Driver {
         }
         let shard = self.shard.next_deadline().filter(|_| !self.is_held_up());
         let accept = accepts.then_some(self.accept_at);
+        let polls =
+            self.inputs.iter().filter(|input| input.is_open).filter_map(|input| input.pace.next_deadline());
         let deadlines =
             [shard, accept, self.sender.next_deadline(), self.streams.next_deadline(), self.stop_at];
-        let next = deadlines.into_iter().flatten().min()?;
+        let next = deadlines.into_iter().flatten().chain(polls).min()?;
         Some(time::Duration::from_micros(next.since(now).as_micros()))
     }
 
@@ -259,12 +265,17 @@ impl Driver {
 
     fn read(&mut self, index: usize) {
         let input = &self.inputs[index];
-        if !self.kernel.is_ready(index) || !self.may_read(input) {
+        let is_due = || input.pace.next_deadline().is_some_and(|due| due <= self.clock.now());
+        if !(self.kernel.is_ready(index) || is_due()) || !self.may_read(input) {
             return;
         }
         let source = input.source;
         let received = self.kernel.receive(index, &self.sockets);
         let now = self.clock.now();
+        if matches!(source, Source::Dhcp(_)) {
+            self.set_pace(index, now, received);
+        }
+        self.shard.images().set_now(now);
         for index in 0..received {
             if !self.outbox.has_room() {
                 self.flush(now);
@@ -284,10 +295,19 @@ impl Driver {
         self.flush(now);
     }
 
+    /// Polls a socket that is busy, and listens to one that is not
+    fn set_pace(&mut self, index: usize, now: Instant, received: usize) {
+        let pace = &mut self.inputs[index].pace;
+        let changes = pace.on_received(now, received);
+        if changes && !self.kernel.listen(index, !pace.is_polled(), &self.sockets) {
+            pace.on_refused();
+        }
+    }
+
     /// Sends what the outbox holds and empties it
     fn flush(&mut self, now: Instant) {
         loop {
-            self.held.take(&self.outbox, self.shard.stats_mut(), &self.notes);
+            self.held.take(&mut self.outbox, self.shard.stats_mut(), &self.notes);
             self.send_ready(now);
             if let Some(tap) = &self.tap {
                 tap.on_replies(now, self.outbox.slots());
@@ -326,36 +346,63 @@ impl Driver {
     // --- Connections ---
 
     fn accept(&mut self) {
-        let now = self.clock.now();
-        if !self.kernel.accepts() || now < self.accept_at {
+        if !self.kernel.accepts() {
+            return;
+        }
+        let mut now = self.clock.now();
+        if now < self.accept_at {
             return;
         }
         for _ in 0..ACCEPT_TURN {
+            if !self.outbox.has_room() {
+                self.flush(now);
+            }
             match self.kernel.accept(&self.sockets) {
-                Ok((mut socket, SocketAddr::V4(peer))) => {
-                    let Some(id) = self.shard.on_accept(now, peer) else { continue };
-                    if self.kernel.watch(id, &mut socket).is_ok() {
-                        self.streams.insert(now, id, socket);
-                    } else {
-                        self.shard.on_hangup(now, id, &mut self.outbox);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok((socket, SocketAddr::V4(peer))) => now = self.begin(now, socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if is_out_of_descriptors(&error) => {
                     self.accept_at = now + ACCEPT_PAUSE;
-                    return;
+                    break;
                 }
                 // The client left while it waited.
                 Ok(_) | Err(_) => {}
             }
         }
+        self.flush(now);
+    }
+
+    /// Gives a new connection its first turn; returns when that ended
+    fn begin(&mut self, now: Instant, socket: TcpStream, peer: SocketAddrV4) -> Instant {
+        let Some(id) = self.shard.on_accept(now, peer) else { return now };
+        let mut round = Round {
+            clock: self.clock,
+            now,
+            shard: &mut self.shard,
+            outbox: &mut self.outbox,
+            tap: self.tap.as_ref(),
+        };
+        if let Some(socket) = self.streams.begin(id, socket, &mut round)
+            && self.kernel.watch(id, socket).is_err()
+        {
+            self.streams.abandon(id, &mut round);
+        }
+        round.now
     }
 
     fn serve_streams(&mut self) {
         if self.streams.is_ready() {
-            self.streams.serve(self.clock, &mut self.shard, &mut self.outbox);
+            let (clock, now) = (self.clock, self.clock.now());
+            let mut round = Round {
+                clock,
+                now,
+                shard: &mut self.shard,
+                outbox: &mut self.outbox,
+                tap: self.tap.as_ref(),
+            };
+            self.streams.serve(&mut round);
+            let now = round.now;
             self.forget_closed();
-            self.flush(self.clock.now());
+            self.flush(now);
         }
     }
 
@@ -367,8 +414,7 @@ impl Driver {
 
     // --- Time ---
 
-    fn pass_time(&mut self) {
-        let now = self.clock.now();
+    fn pass_time(&mut self, now: Instant) {
         self.sender.retry(now, &self.sockets, self.shard.images());
         for _ in 0..DEADLINE_ROUNDS {
             let is_due = self.shard.next_deadline().is_some_and(|deadline| deadline <= now);
@@ -381,7 +427,14 @@ impl Driver {
             }
             self.flush(now);
         }
-        self.streams.on_deadline(now, &mut self.shard, &mut self.outbox);
+        let mut round = Round {
+            clock: self.clock,
+            now,
+            shard: &mut self.shard,
+            outbox: &mut self.outbox,
+            tap: self.tap.as_ref(),
+        };
+        self.streams.on_deadline(&mut round);
         self.forget_closed();
         while let Some(id) = self.shard.poll_changed() {
             self.streams.on_changed(id);

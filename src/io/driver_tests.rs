@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -150,6 +151,13 @@ fn http(way: Way) {
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("\r\n\r\nhelloHTTP/1."), "{text}");
     assert!(got.ends_with(&file), "{} bytes", got.len());
 
+    // More than one request where the first was said to be the last: its response comes whole all the same.
+    let mut stream = server.http();
+    stream.write_all(&b"GET /small HTTP/1.0\r\n\r\n".repeat(50)).expect("requests");
+    let mut got = String::new();
+    stream.read_to_string(&mut got).expect("a response and the end, no reset");
+    assert!(got.ends_with("\r\n\r\nhello"), "{got}");
+
     // The client sends more than is read: the error must still arrive, and no reset before it.
     let mut stream = server.http();
     stream.write_all(&[b'x'; 100_000]).expect("bytes");
@@ -168,6 +176,47 @@ fn http(way: Way) {
 }
 
 #[test]
+fn a_client_that_says_nothing_at_first_is_served() {
+    ways().into_iter().for_each(slow);
+}
+
+fn slow(way: Way) {
+    let server = serve(way, "slow", &[("small", b"hello")]);
+    let mut stream = server.http();
+    // Longer than the kernel waits for a request before it hands over the connection without one.
+    std::thread::sleep(Duration::from_millis(1_300));
+    stream.write_all(b"GET /small HT").expect("half a request");
+    std::thread::sleep(Duration::from_millis(50));
+    stream.write_all(b"TP/1.0\r\n\r\n").expect("the rest of it");
+    let mut got = String::new();
+    stream.read_to_string(&mut got).expect("a response and the end");
+    assert!(got.ends_with("\r\n\r\nhello"), "{got}");
+    drop(server.http());
+    server.stop();
+}
+
+#[test]
+fn the_end_of_a_connection_shares_a_segment_with_the_last_bytes() {
+    ways().into_iter().for_each(last_segment);
+}
+
+fn last_segment(way: Way) {
+    let server = serve(way, "last", &[]);
+    let mut stream = server.http();
+    stream.write_all(b"GET /pxelinux.cfg/default HTTP/1.0\r\n\r\n").expect("a request");
+    let mut got = String::new();
+    stream.read_to_string(&mut got).expect("a response and the end");
+    assert!(got.starts_with("HTTP/1.1 404 "), "{got}");
+    let info = crate::io::sys::option::tcp_info(stream.as_fd()).expect("what the kernel knows");
+    assert!(
+        info.tcpi_segs_in <= 3,
+        "greeting, acknowledgement, response with the end: {}",
+        info.tcpi_segs_in
+    );
+    server.stop();
+}
+
+#[test]
 fn a_stop_lets_a_transfer_end_and_idle_connections_go() {
     ways().into_iter().for_each(stop);
 }
@@ -176,6 +225,13 @@ fn stop(way: Way) {
     let file = pattern(3_000_000);
     let server = serve(way, "stop", &[("initrd", &file)]);
     let mut idle = server.http();
+    idle.write_all(b"HEAD /initrd HTTP/1.1\r\nHost: h\r\n\r\n").expect("a request");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        idle.read_exact(&mut byte).expect("a head");
+        head.extend(byte);
+    }
     let mut busy = server.http();
     busy.write_all(b"GET /initrd HTTP/1.1\r\nHost: h\r\n\r\n").expect("a request");
     let mut got = vec![0; 1000];
@@ -190,6 +246,6 @@ fn stop(way: Way) {
     let begun = clock.now();
     let stats = server.stop();
     assert!(clock.now().since(begun) < STOP_TIME, "it ends with its last connection");
-    assert_eq!(stats.requests, 1);
+    assert_eq!(stats.requests, 2);
     TcpStream::connect(address).expect_err("nobody listens");
 }

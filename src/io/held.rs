@@ -22,6 +22,8 @@ pub(super) struct Held {
     committed: Option<CommitId>,
     waiting: VecDeque<(CommitId, Slot)>,
     ready: Vec<Slot>,
+    /// Slots to give for those that are taken
+    spare: Vec<Slot>,
     /// Changes that the store would not take, the latest of each address: they go before newer ones
     refused: BTreeMap<Ipv4Addr, LeaseChange>,
     /// The store holds less than it was given
@@ -40,20 +42,23 @@ impl Held {
     }
 
     /// Takes over an outbox's lease changes, and the replies that are to wait for them and those before
-    pub(super) fn take(&mut self, outbox: &Outbox, stats: &mut Stats, notes: &Notes) {
-        let mut replies = outbox.slots().iter().filter(|slot| slot.after_commit).peekable();
+    pub(super) fn take(&mut self, outbox: &mut Outbox, stats: &mut Stats, notes: &Notes) {
+        let is_held = |slot: &Slot| slot.after_commit;
         // A request that is repeated may change nothing; what the first one changed must be on disk all the same.
-        let tries_again = self.is_failing && replies.peek().is_some();
+        let tries_again = self.is_failing && outbox.slots().iter().any(is_held);
         let is_taken = (outbox.changes().is_empty() && !tries_again) || self.commit(outbox.changes());
         if !is_taken {
             self.is_failing = tell_failure(self.is_failing, notes, None);
         }
-        for slot in replies {
+        for index in 0..outbox.slots().len() {
+            if !is_held(&outbox.slots()[index]) {
+                continue;
+            }
             if !is_taken || self.waiting.len() == HELD_MAX {
                 stats.drop(DropReason::NotCommitted);
                 continue;
             }
-            let mut slot = slot.clone();
+            let mut slot = outbox.take(index, self.spare.pop().unwrap_or_default());
             slot.after_commit = false;
             match self.newest.filter(|&id| Some(id) > self.committed) {
                 Some(id) => self.waiting.push_back((id, slot)),
@@ -66,7 +71,7 @@ impl Held {
     fn commit(&mut self, changes: &[LeaseChange]) -> bool {
         let Some(committer) = &mut self.committer else { return false };
         if self.refused.is_empty()
-            && let Ok(id) = committer.commit(changes)
+            && let Some(id) = committer.commit(changes)
         {
             self.newest = Some(id);
             return true;
@@ -74,7 +79,7 @@ impl Held {
         self.refused.extend(changes.iter().map(|change| (change.address(), *change)));
         while !self.refused.is_empty() {
             let part: Vec<_> = self.refused.values().take(BATCH).copied().collect();
-            let Ok(id) = committer.commit(&part) else { return false };
+            let Some(id) = committer.commit(&part) else { return false };
             self.newest = Some(id);
             for change in &part {
                 self.refused.remove(&change.address());
@@ -100,7 +105,10 @@ impl Held {
                     self.is_failing = !self.refused.is_empty();
                 }
                 Some(error) => {
-                    told.for_each(|_| stats.drop(DropReason::NotCommitted));
+                    for slot in told {
+                        stats.drop(DropReason::NotCommitted);
+                        self.spare.push(slot);
+                    }
                     self.is_failing = tell_failure(self.is_failing, notes, Some(error));
                 }
             }
@@ -113,7 +121,7 @@ impl Held {
     }
 
     pub(super) fn clear_ready(&mut self) {
-        self.ready.clear();
+        self.spare.append(&mut self.ready);
     }
 
     /// Waits until everything is written
@@ -182,7 +190,7 @@ mod tests {
             let route = Route { port: Port::Dhcp, network: 0, source, to, mac: None };
             (0..replies).for_each(|_| outbox.datagram_after_commit(route, |_| Some(300)));
             outbox.datagram(route, |_| Some(300));
-            self.held.take(&outbox, &mut self.stats, &self.notes);
+            self.held.take(&mut outbox, &mut self.stats, &self.notes);
         }
 
         fn hear(&mut self) -> usize {
@@ -240,7 +248,7 @@ mod tests {
         let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
         let route = Route { port: Port::Dhcp, network: 0, source: Ipv4Addr::LOCALHOST, to, mac: None };
         outbox.datagram_after_commit(route, |_| Some(300));
-        held.take(&outbox, &mut stats, &notes);
+        held.take(&mut outbox, &mut stats, &notes);
         assert_eq!((held.ready().len(), stats.dropped(DropReason::NotCommitted)), (0, 1));
     }
 }

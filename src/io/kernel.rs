@@ -33,6 +33,10 @@ pub(super) trait Kernel: Send {
     /// Whether an input may have something
     fn is_ready(&self, input: usize) -> bool;
 
+    /// Whether from here on an input ends the wait when it has something. One that does not is received from when the driver
+    /// chooses, and is [`Kernel::is_ready`] only while a batch left something behind. False: this way of waiting cannot.
+    fn listen(&mut self, input: usize, listens: bool, sockets: &Sockets) -> bool;
+
     /// Takes the next datagrams of an input, up to a batch, in place of those taken before; never waits
     fn receive(&mut self, input: usize, sockets: &Sockets) -> usize;
 

@@ -28,6 +28,7 @@ pub mod interfaces;
 mod kernel;
 pub mod notes;
 mod occupant;
+mod pace;
 pub mod packet;
 mod receive;
 mod send;

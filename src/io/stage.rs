@@ -185,6 +185,7 @@ impl<'m> Iterator for Gathered<'m> {
 fn read(images: &mut Tree, burst: Burst, region: &mut [u8]) -> io::Result<()> {
     let window = burst.window;
     let changed = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    images.read_ahead(window.image, window.offset, window.len.into());
     let part = images.file(window.image, window.offset).ok_or_else(changed)?;
     if part.len < window.len.into() {
         return read_apart(images, burst, region);

@@ -3,12 +3,14 @@
 //! A connection is read only while the shard waits for a request, so that a client that sends more than it reads is slowed
 //! by TCP itself. Files leave by sendfile, a part a turn, and the next connection has its turn. An idle connection costs
 //! its descriptor and a few bytes; the buffer is the shard's.
+//!
+//! A connection has its first turn before the kernel is asked to watch it: the request is there with it (the listener's
+//! `TCP_DEFER_ACCEPT`), and what is answered and closed at once, as for lpxelinux, is never watched at all.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 
 use mio::net::TcpStream;
 use socket2::SockRef;
@@ -19,7 +21,8 @@ use super::tap::{Flow, Tap};
 use crate::boot::image::ImageId;
 use crate::content::Tree;
 use crate::limits::{
-    BODY_IN_MEMORY_MAX, LINGER_BYTES, LINGER_TIME, STREAM_READ_BYTES, STREAM_TURN_BYTES, STREAM_TURNS,
+    BODY_IN_MEMORY_MAX, LAST_SEGMENT_MAX, LINGER_BYTES, LINGER_TIME, STREAM_FIRST_TURN_BYTES,
+    STREAM_READ_BYTES, STREAM_ROUND_BYTES, STREAM_TURN_BYTES, STREAM_TURNS, TOGETHER_BYTES_MAX,
 };
 use crate::proto::http::{ConnectionId, Output};
 use crate::proto::outbox::Outbox;
@@ -43,12 +46,24 @@ struct Stream {
     socket: TcpStream,
     id: ConnectionId,
     ready: Readiness,
+    is_watched: bool,
     is_queued: bool,
     /// Closed for sending: what the client still sends is read and dropped, up to so many bytes, since a reset would take
     /// the last response with it (RFC 9112 §9.6)
     lingering: Option<usize>,
     /// Where a capture is kept
     flow: Option<Flow>,
+}
+
+/// What connections have their turns with
+pub(super) struct Round<'r> {
+    pub(super) clock: Clock,
+    /// When the round began, or something was written last
+    pub(super) now: Instant,
+    pub(super) shard: &'r mut Shard<Tree>,
+    pub(super) outbox: &'r mut Outbox,
+    /// Where a capture is kept
+    pub(super) tap: Option<&'r Tap>,
 }
 
 /// What a turn of a connection ends with
@@ -85,7 +100,6 @@ pub(super) struct Streams {
     /// Closed since the driver last asked
     closed: Vec<ConnectionId>,
     buffer: Vec<u8>,
-    tap: Option<Arc<Tap>>,
 }
 
 impl Streams {
@@ -96,23 +110,34 @@ impl Streams {
             lingering: VecDeque::new(),
             closed: Vec::new(),
             buffer: vec![0; STREAM_READ_BYTES],
-            tap: None,
         }
     }
 
-    /// Shows connections there from here on
-    pub(super) fn set_tap(&mut self, tap: Arc<Tap>) {
-        self.tap = Some(tap);
-    }
-
-    /// Keeps an accepted connection
-    pub(super) fn insert(&mut self, now: Instant, id: ConnectionId, socket: TcpStream) {
+    /// Keeps an accepted connection and gives it its first turn. Returns the socket, to be watched, where it goes on after that.
+    pub(super) fn begin(
+        &mut self,
+        id: ConnectionId,
+        socket: TcpStream,
+        round: &mut Round<'_>,
+    ) -> Option<&mut TcpStream> {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || None);
         }
-        let ready = Readiness { writable: true, ..Readiness::default() };
-        let flow = self.tap.as_ref().and_then(|tap| Flow::open(tap, now, &socket));
-        self.slots[id.slot()] = Some(Stream { socket, id, ready, is_queued: false, lingering: None, flow });
+        let ready = Readiness { readable: true, writable: true, ..Readiness::default() };
+        let (is_watched, is_queued) = (false, false);
+        let flow = round.tap.and_then(|tap| Flow::open(tap, round.now, &socket));
+        self.slots[id.slot()] =
+            Some(Stream { socket, id, ready, is_watched, is_queued, lingering: None, flow });
+        self.give_turn(id.slot(), STREAM_FIRST_TURN_BYTES, round);
+        let stream = self.slots[id.slot()].as_mut()?;
+        stream.is_watched = true;
+        Some(&mut stream.socket)
+    }
+
+    /// A connection cannot be watched: it ends here
+    pub(super) fn abandon(&mut self, id: ConnectionId, round: &mut Round<'_>) {
+        self.slots[id.slot()] = None;
+        round.shard.on_hangup(round.now, id, round.outbox);
     }
 
     /// The kernel says something of the connection in that slot
@@ -155,85 +180,90 @@ impl Streams {
     }
 
     /// Closes connections whose clients had their time to notice
-    pub(super) fn on_deadline(&mut self, now: Instant, shard: &mut Shard<Tree>, outbox: &mut Outbox) {
+    pub(super) fn on_deadline(&mut self, round: &mut Round<'_>) {
         while let Some(&(until, id)) = self.lingering.front()
-            && until <= now
-            && outbox.has_room()
+            && until <= round.now
+            && round.outbox.has_room()
         {
             self.lingering.pop_front();
             let is_it = |stream: &&Stream| stream.id == id && stream.lingering.is_some();
             if self.slots[id.slot()].as_ref().filter(is_it).is_some() {
-                self.close(now, id, shard, outbox);
+                self.close(id, round);
             }
         }
     }
 
-    /// Gives the next connections that can go on a turn each, while the outbox has room for what they tell. The clock is read after
-    /// each write, since the first bytes of a response and its last often leave in one turn.
-    pub(super) fn serve(&mut self, clock: Clock, shard: &mut Shard<Tree>, outbox: &mut Outbox) {
+    /// Gives the next connections that can go on a turn each, while the outbox has room for what they tell
+    pub(super) fn serve(&mut self, round: &mut Round<'_>) {
+        let mut left = STREAM_ROUND_BYTES;
         for _ in 0..self.queue.len().min(STREAM_TURNS) {
-            if !outbox.has_room() {
+            if left == 0 || !round.outbox.has_room() {
                 return;
             }
             let Some(slot) = self.queue.pop_front() else { return };
-            let Some(stream) = &mut self.slots[slot] else { continue };
-            stream.is_queued = false;
-            let id = stream.id;
-            match stream.take_turn(clock, &mut self.buffer, self.tap.as_deref(), shard, outbox) {
-                Turn::Waits => {}
-                Turn::Again => self.queue(slot),
-                Turn::Ends => {
-                    if stream.linger() {
-                        self.lingering.push_back((clock.now() + LINGER_TIME, id));
-                        self.queue(slot);
-                    } else {
-                        self.close(clock.now(), id, shard, outbox);
-                    }
-                }
-                Turn::Gone => self.close(clock.now(), id, shard, outbox),
-            }
+            left = left.saturating_sub(self.give_turn(slot, STREAM_TURN_BYTES, round));
         }
     }
 
-    fn close(&mut self, now: Instant, id: ConnectionId, shard: &mut Shard<Tree>, outbox: &mut Outbox) {
+    /// Gives a connection its turn of so many bytes; returns how many it used
+    fn give_turn(&mut self, slot: usize, bytes: usize, round: &mut Round<'_>) -> usize {
+        let Some(stream) = &mut self.slots[slot] else { return 0 };
+        stream.is_queued = false;
+        let id = stream.id;
+        let mut left = bytes;
+        match stream.take_turn(&mut left, &mut self.buffer, round) {
+            Turn::Waits => {}
+            Turn::Again => self.queue(slot),
+            Turn::Ends => {
+                let lingers = stream.ready.readable || round.shard.lingers(id);
+                if lingers && stream.linger() {
+                    self.lingering.push_back((round.now + LINGER_TIME, id));
+                    self.queue(slot);
+                } else {
+                    self.close(id, round);
+                }
+            }
+            Turn::Gone => self.close(id, round),
+        }
+        bytes - left
+    }
+
+    fn close(&mut self, id: ConnectionId, round: &mut Round<'_>) {
         let stream = self.slots[id.slot()].take();
-        self.closed.push(id);
-        let noted = outbox.notes().len();
-        shard.on_hangup(now, id, outbox);
-        if let (Some(tap), Some(flow)) = (&self.tap, stream.and_then(|stream| stream.flow)) {
-            flow.close(tap, now, &outbox.notes()[noted..]);
+        if stream.as_ref().is_some_and(|stream| stream.is_watched) {
+            self.closed.push(id);
+        }
+        let noted = round.outbox.notes().len();
+        round.shard.on_hangup(round.now, id, round.outbox);
+        if let (Some(tap), Some(flow)) = (round.tap, stream.and_then(|stream| stream.flow)) {
+            flow.close(tap, round.now, &round.outbox.notes()[noted..]);
         }
     }
 }
 
 impl Stream {
-    fn take_turn(
-        &mut self,
-        clock: Clock,
-        buffer: &mut [u8],
-        tap: Option<&Tap>,
-        shard: &mut Shard<Tree>,
-        outbox: &mut Outbox,
-    ) -> Turn {
+    /// The clock is read after each write, since the first bytes of a response and its last often leave in one turn.
+    fn take_turn(&mut self, left: &mut usize, buffer: &mut [u8], round: &mut Round<'_>) -> Turn {
+        let Round { clock, now, shard, outbox, tap } = round;
         if self.ready.reset {
             return Turn::Gone;
         }
         if self.lingering.is_some() {
             return self.drop_bytes(buffer);
         }
-        let mut left = STREAM_TURN_BYTES;
+        shard.images().set_now(*now);
         loop {
-            if left == 0 || !outbox.has_room() {
+            if *left == 0 || !outbox.has_room() {
                 return Turn::Again;
             }
-            let body = self.load_body(clock, shard);
+            let body = self.load_body(*now, shard);
             let mut head: Box<[u8]> = Box::default();
             let written = match shard.poll_output(self.id) {
                 Output::Close => return Turn::Ends,
                 Output::Wait if !self.ready.readable => return Turn::Waits,
-                Output::Wait => match self.take_bytes(clock, buffer, tap, shard) {
+                Output::Wait => match self.take_bytes(*now, buffer, *tap, shard) {
                     Ok(len) => {
-                        left = left.saturating_sub(len);
+                        *left = left.saturating_sub(len);
                         continue;
                     }
                     Err(turn) => return turn,
@@ -244,24 +274,26 @@ impl Stream {
                         head = bytes.into();
                     }
                     let resident = |(id, offset, len)| shard.peek_images().resident(id, offset, len);
+                    let ends = shard.ends_next(self.id);
                     match body.and_then(resident) {
-                        Some(body) => self.write_both(bytes, body),
-                        None => self.write(bytes, more),
+                        Some(body) => self.write_both(bytes, body, ends, buffer),
+                        None => self.write(bytes, more || ends),
                     }
                 }
                 Output::Image { id, offset, len, more } => {
-                    let len = usize::try_from(len).map_or(left, |len| len.min(left));
+                    let len = usize::try_from(len).map_or(*left, |len| len.min(*left));
                     self.write_image(shard.images(), id, offset, len, more)
                 }
             };
+            *now = clock.now();
             match written {
                 Ok(len) => {
-                    left = left.saturating_sub(len);
-                    let (now, noted) = (clock.now(), outbox.notes().len());
-                    shard.on_written(now, self.id, len as u64, outbox);
-                    if let (Some(tap), Some(flow)) = (tap, &mut self.flow) {
+                    *left = left.saturating_sub(len);
+                    let noted = outbox.notes().len();
+                    shard.on_written(*now, self.id, len as u64, outbox);
+                    if let (Some(tap), Some(flow)) = (*tap, &mut self.flow) {
                         let head = &head[..head.len().min(len)];
-                        flow.on_written(tap, now, head, len, &outbox.notes()[noted..]);
+                        flow.on_written(tap, *now, head, len, &outbox.notes()[noted..]);
                     }
                 }
                 Err(Unsent::Later) => {
@@ -269,7 +301,7 @@ impl Stream {
                     return Turn::Waits;
                 }
                 Err(Unsent::Interrupted) => return Turn::Again,
-                Err(Unsent::Image) => shard.on_image_failed(clock.now(), self.id, outbox),
+                Err(Unsent::Image) => shard.on_image_failed(*now, self.id, outbox),
                 Err(Unsent::Broken) => return Turn::Gone,
             }
         }
@@ -278,7 +310,7 @@ impl Stream {
     /// Hands the shard what the client sent; or says how the turn ends
     fn take_bytes(
         &mut self,
-        clock: Clock,
+        now: Instant,
         buffer: &mut [u8],
         tap: Option<&Tap>,
         shard: &mut Shard<Tree>,
@@ -289,7 +321,6 @@ impl Stream {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Turn::Waits),
             Err(_) => return Err(Turn::Gone),
         };
-        let now = clock.now();
         if let (Some(tap), Some(flow)) = (tap, &mut self.flow) {
             flow.on_read(tap, now, &buffer[..len]);
         }
@@ -310,21 +341,29 @@ impl Stream {
     }
 
     /// The body behind the head that is due, where it is short: brought into memory, so that both leave in one call
-    fn load_body(&self, clock: Clock, shard: &mut Shard<Tree>) -> Option<(ImageId, u64, usize)> {
+    fn load_body(&self, now: Instant, shard: &mut Shard<Tree>) -> Option<(ImageId, u64, usize)> {
         let (id, offset, len) = shard.poll_body(self.id)?;
         let len = usize::try_from(len).ok().filter(|&len| len <= BODY_IN_MEMORY_MAX)?;
-        shard.images().load(clock.now(), id, offset, len).then_some((id, offset, len))
+        shard.images().load(now, id, offset, len).then_some((id, offset, len))
     }
 
-    fn write_both(&self, head: &[u8], body: &[u8]) -> Result<usize, Unsent> {
+    fn write_both(&self, head: &[u8], body: &[u8], ends: bool, buffer: &mut [u8]) -> Result<usize, Unsent> {
+        let len = head.len() + body.len();
+        let more = ends && len <= LAST_SEGMENT_MAX;
+        // To lay a few pages side by side costs less than a call that takes them apart.
+        if len <= TOGETHER_BYTES_MAX {
+            let (front, back) = buffer[..len].split_at_mut(head.len());
+            front.copy_from_slice(head);
+            back.copy_from_slice(body);
+            return self.write(&buffer[..len], more);
+        }
         let parts = [IoSlice::new(head), IoSlice::new(body)];
-        let sent = SockRef::from(&self.socket).send_vectored_with_flags(&parts, libc::MSG_NOSIGNAL);
+        let sent = SockRef::from(&self.socket).send_vectored_with_flags(&parts, flags(more));
         sent.map_err(|error| Unsent::of(&error))
     }
 
     fn write(&self, bytes: &[u8], more: bool) -> Result<usize, Unsent> {
-        let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
-        SockRef::from(&self.socket).send_with_flags(bytes, flags).map_err(|error| Unsent::of(&error))
+        SockRef::from(&self.socket).send_with_flags(bytes, flags(more)).map_err(|error| Unsent::of(&error))
     }
 
     fn write_image(
@@ -364,6 +403,10 @@ impl Stream {
         }
         Turn::Waits
     }
+}
+
+fn flags(more: bool) -> libc::c_int {
+    libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 }
 }
 
 impl Unsent {

@@ -94,10 +94,18 @@ pub struct Slot {
     pub body: Body,
     /// It leaves only when the lease changes of this outbox are on disk
     pub after_commit: bool,
-    bytes: [u8; SLOT_BYTES],
+    /// Apart, so that a reply that waits is handed over without a copy
+    bytes: Box<[u8; SLOT_BYTES]>,
 }
 
 impl Slot {
+    /// An empty one, to be given for one that is taken
+    pub fn new() -> Self {
+        let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        let route = Route { port: Port::Dhcp, network: 0, source: *any.ip(), to: any, mac: None };
+        Self { route, body: Body::Bytes(0), after_commit: false, bytes: Box::new([0; SLOT_BYTES]) }
+    }
+
     /// The bytes of [`Body::Bytes`] or [`Body::Frame`]; empty for a window
     pub fn bytes(&self) -> &[u8] {
         match self.body {
@@ -119,16 +127,8 @@ pub struct Outbox {
 impl Outbox {
     /// An empty outbox with all its capacity taken
     pub fn new() -> Self {
-        let route = Route {
-            port: Port::Dhcp,
-            network: 0,
-            source: Ipv4Addr::UNSPECIFIED,
-            to: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
-            mac: None,
-        };
-        let slot = Slot { route, body: Body::Bytes(0), after_commit: false, bytes: [0; SLOT_BYTES] };
         Self {
-            slots: vec![slot; OUTBOX_SLOTS],
+            slots: vec![Slot::new(); OUTBOX_SLOTS],
             used: 0,
             changes: Vec::with_capacity(OUTBOX_SLOTS),
             notes: Vec::with_capacity(OUTBOX_SLOTS * 2),
@@ -203,6 +203,11 @@ impl Outbox {
         &self.slots[..self.used]
     }
 
+    /// Takes a reply out for later and leaves `spare` in its place, which is not sent
+    pub fn take(&mut self, index: usize, spare: Slot) -> Slot {
+        std::mem::replace(&mut self.slots[..self.used][index], Slot { after_commit: true, ..spare })
+    }
+
     /// The lease changes so far, in order
     pub fn changes(&self) -> &[LeaseChange] {
         &self.changes
@@ -218,6 +223,12 @@ impl Outbox {
         self.used = 0;
         self.changes.clear();
         self.notes.clear();
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,16 +1,18 @@
 //! A DHCP request with everything known of it, and what all replies to it have in common.
 //!
 //! [`Exchange`] is built once by the shard and handed to the machine that [`Exchange::service`] names. This module
-//! finds the way back to a client ([`Exchange::route`]), names its boot file ([`Exchange::boot`]) and, in [`mod@compose`],
-//! writes replies. It keeps no state and decides neither addresses nor boot files. RFC 2131 §4.1, RFC 3046, RFC 5107.
+//! finds the way back to a client ([`Exchange::route`]), names its boot file ([`Exchange::boot`]) and, in [`mod@compose`] and
+//! from templates, writes replies. It keeps no state and decides neither addresses nor boot files. RFC 2131 §4.1, RFC 3046, RFC 5107.
 
 pub mod compose;
+pub(crate) mod template;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use self::compose::{Parts, compose};
+use self::compose::Parts;
+use self::template::Templates;
 use super::outbox::{Datagram, Outbox, Port, Route};
 use super::tally::Tally;
 use crate::boot::client::{Client, Loader, Wants};
@@ -194,17 +196,18 @@ impl<'a> Exchange<'a> {
     }
 
     /// Writes and notes a reply; `false` where it does not fit, which is noted instead
-    pub fn send(
+    pub(crate) fn send(
         &self,
         parts: &Parts<'_>,
         route: Route,
         got: Got,
+        templates: &mut Templates,
         stats: &mut Stats,
         outbox: &mut Outbox,
     ) -> bool {
         let mut fits = false;
         let write = |buffer: &mut [u8; SLOT_BYTES]| {
-            let len = compose(self, parts, buffer).ok();
+            let len = templates.compose(self, parts, buffer).ok();
             fits = len.is_some();
             len
         };

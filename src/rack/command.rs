@@ -1,15 +1,14 @@
 //! `reveille rack`: a rack boots in process or on a wire, with a board to watch and a report at the end.
 
-use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use super::board::Screen;
+use super::clone::Script;
 use super::firmware::Model;
 use super::link::Faults;
-use super::machine::Stage;
-use super::report::Board;
 use super::wire;
 use super::world::{Rack, Setup};
 use crate::args;
@@ -25,9 +24,6 @@ const PACE: std::time::Duration = std::time::Duration::from_millis(25);
 const WIRE_FRAME: Duration = Duration::from_millis(250);
 /// How often a machine on a wire goes through its boot order before somebody would go and look
 const WIRE_ROUNDS: u32 = 3;
-/// Cells of a bar
-const BAR: usize = 30;
-
 /// A report
 #[derive(Debug)]
 pub struct Said {
@@ -46,13 +42,16 @@ pub fn run(arguments: &args::Rack, is_terminal: bool) -> Result<Said, String> {
         return run_on_wire(arguments, interface, is_terminal);
     }
     let mut rack = Rack::new(setup(arguments)?);
-    let mut screen = Screen { is_terminal, lines: 0 };
+    let mut screen = Screen::new(is_terminal);
     let every = if is_terminal { FRAME } else { LINE };
     let mut next = Duration::ZERO;
     while rack.step() {
         if rack.elapsed() >= next {
             screen.draw(&rack.board());
             next = rack.elapsed() + every;
+            if is_terminal {
+                thread::sleep(PACE);
+            }
         }
     }
     screen.draw(&rack.board());
@@ -60,23 +59,56 @@ pub fn run(arguments: &args::Rack, is_terminal: bool) -> Result<Said, String> {
     said(&report, &report, report.is_clean(), arguments.json)
 }
 
-/// The same on a wire. A signal ends it early, with a report of how far it came.
+/// The same on a wire
 fn run_on_wire(arguments: &args::Rack, interface: &str, is_terminal: bool) -> Result<Said, String> {
     let count = usize::try_from(arguments.machines).map_err(|error| error.to_string())?;
     let models = models(&arguments.firmware)?;
     let setup = wire::Setup {
         seed: arguments.seed,
-        machines: models.iter().copied().cycle().take(count).collect(),
-        power_on: power_on_of(arguments)?,
+        machines: wire::Machines::Of(models.iter().copied().cycle().take(count).collect()),
+        power_on: power_on_of(&arguments.power_on)?,
         rounds: WIRE_ROUNDS,
         root: arguments.root.clone(),
     };
+    watch(interface, setup, is_terminal, arguments.json)
+}
+
+/// `reveille replay --clone`: the first boot of a capture, done again by many machines
+///
+/// # Errors
+/// What an argument should be instead, what is wrong with the capture, or why the interface cannot be opened.
+pub fn clone(arguments: &args::Replay, is_terminal: bool) -> Result<Said, String> {
+    let file = arguments.file.display();
+    let capture = std::fs::read(&arguments.file).map_err(|error| format!("cannot read {file}: {error}"))?;
+    let script = Script::read(&capture).map_err(|why| format!("{file}: {why}"))?;
+    let [interface] = &arguments.setup.interface[..] else {
+        return Err("--clone needs one --interface, on which the clones stand".into());
+    };
+    let as_json = match arguments.log.as_deref() {
+        None | Some("text") => false,
+        Some("json") => true,
+        Some(other) => return Err(format!("unknown log format `{other}`: write text or json")),
+    };
+    eprintln!("{}", script.about());
+    let count = usize::try_from(arguments.clone.unwrap_or_default()).map_err(|error| error.to_string())?;
+    let setup = wire::Setup {
+        seed: 1,
+        machines: wire::Machines::Clones(Rc::new(script), count),
+        power_on: power_on_of(&arguments.power_on)?,
+        rounds: 1,
+        root: arguments.setup.root.clone(),
+    };
+    watch(interface, setup, is_terminal, as_json)
+}
+
+/// Boots machines on a wire. A signal ends it early, with a report of how far it came.
+fn watch(interface: &str, setup: wire::Setup, is_terminal: bool, as_json: bool) -> Result<Said, String> {
     let mut rack = wire::Rack::new(interface, setup).map_err(|error| error.to_string())?;
     let is_interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, is_interrupted.clone()).map_err(|error| error.to_string())?;
     }
-    let mut screen = Screen { is_terminal, lines: 0 };
+    let mut screen = Screen::new(is_terminal);
     let every = if is_terminal { WIRE_FRAME } else { LINE };
     let mut next = Duration::ZERO;
     while !is_interrupted.load(Ordering::Relaxed)
@@ -89,7 +121,7 @@ fn run_on_wire(arguments: &args::Rack, interface: &str, is_terminal: bool) -> Re
     }
     screen.draw(&rack.board());
     let report = rack.report(is_interrupted.load(Ordering::Relaxed));
-    said(&report, &report, report.is_clean(), arguments.json)
+    said(&report, &report, report.is_clean(), as_json)
 }
 
 /// A report in the form that was asked for
@@ -121,9 +153,8 @@ fn models(text: &str) -> Result<Vec<Model>, String> {
     text.split(',').map(model).collect()
 }
 
-fn power_on_of(arguments: &args::Rack) -> Result<Duration, String> {
-    power_on(&arguments.power_on)
-        .ok_or_else(|| format!("--power-on {}: write burst, or ramp:60s", arguments.power_on))
+fn power_on_of(text: &str) -> Result<Duration, String> {
+    power_on(text).ok_or_else(|| format!("--power-on {text}: write burst, or ramp:60s"))
 }
 
 fn setup(arguments: &args::Rack) -> Result<Setup, String> {
@@ -133,7 +164,7 @@ fn setup(arguments: &args::Rack) -> Result<Setup, String> {
         "mix" => setup.mix(count),
         names => setup.of(&models(names)?, count),
     };
-    setup.power_on = power_on_of(arguments)?;
+    setup.power_on = power_on_of(&arguments.power_on)?;
     let loss_ppm = per_million(&arguments.loss)
         .filter(|ppm| *ppm <= 500_000)
         .ok_or_else(|| format!("--loss {}: write a percentage up to 50%, like 2% or 0.5%", arguments.loss))?;
@@ -173,62 +204,6 @@ fn rate(text: &str) -> Option<u64> {
         None => (text.strip_suffix('M')?, 1_000_000),
     };
     digits.parse::<u64>().ok()?.checked_mul(factor).filter(|rate| *rate > 0)
-}
-
-/// Where the board is drawn
-struct Screen {
-    is_terminal: bool,
-    /// Lines of the last board, to be drawn over
-    lines: usize,
-}
-
-impl Screen {
-    fn draw(&mut self, board: &Board) {
-        let text = if self.is_terminal { large(board) } else { line(board) };
-        let mut out = io::stderr().lock();
-        let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
-        // A board that cannot be shown is no reason to stop.
-        let _ = write!(out, "{up}{text}").and_then(|()| out.flush());
-        if self.is_terminal {
-            self.lines = text.lines().count();
-            thread::sleep(PACE);
-        }
-    }
-}
-
-fn count(board: &Board, stage: Stage) -> usize {
-    board.stages.get(&stage).copied().unwrap_or_default()
-}
-
-/// One line: for logs, and for those who pipe it
-fn line(board: &Board) -> String {
-    let mut text = format!("{:>10}", board.elapsed.to_string());
-    for (stage, name) in STAGES {
-        let _ = write!(text, "  {name} {}", count(board, stage));
-    }
-    let _ = writeln!(text, "  {} MB  retries {}", board.bytes / 1_000_000, board.retries);
-    text
-}
-
-const STAGES: [(Stage, &str); 7] = [
-    (Stage::Off, "off"),
-    (Stage::Dhcp, "dhcp"),
-    (Stage::Tftp, "tftp"),
-    (Stage::Http, "http"),
-    (Stage::Resting, "resting"),
-    (Stage::Booted, "booted"),
-    (Stage::Failed, "failed"),
-];
-
-/// A bar a kind of machine, and the stages below
-fn large(board: &Board) -> String {
-    let mut text = String::new();
-    for (model, of) in &board.models {
-        let full = of.booted * BAR / of.machines.max(1);
-        let bar = format!("{}{}", "█".repeat(full), "·".repeat(BAR - full));
-        let _ = writeln!(text, "{:<10} {bar} {:>6}/{}", model.name(), of.booted, of.machines);
-    }
-    text + &line(board)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::frames::Udp;
 use super::machine::{Failure, Identity, Io, Outcome};
 use super::message::{self, ACK, DISCOVER, Message, NAK, OFFER, Options, REQUEST, Reply};
 use crate::time::{Duration, Instant};
+use crate::wire::ethernet::MacAddr;
 
 /// iPXE waits this long for a ProxyDHCP offer, unless it has one or is told that none will come
 const IPXE_PROXY_WAIT: Duration = Duration::from_secs(2);
@@ -47,7 +48,70 @@ pub(crate) struct Profile {
     pub padded_to: usize,
     /// A NAK ends the attempt, in place of sending it back to DISCOVER
     pub nak_is_final: bool,
-    pub options: fn(&mut Options, &Ask<'_>),
+    pub options: Writes,
+}
+
+/// What a firmware writes into a DISCOVER or a REQUEST
+pub(crate) enum Writes {
+    /// What its model says
+    Model(fn(&mut Options, &Ask<'_>)),
+    /// What was captured
+    Captured { discover: Captured, request: Captured },
+}
+
+impl Writes {
+    fn write(&self, options: &mut Options, ask: &Ask<'_>) {
+        match self {
+            Self::Model(write) => write(options, ask),
+            Self::Captured { request, .. } if ask.kind == REQUEST => request.write(options, ask),
+            Self::Captured { discover, .. } => discover.write(options, ask),
+        }
+    }
+}
+
+/// The same of a REQUEST on port 4011
+pub(crate) enum WritesToBootServer {
+    Model(fn(&mut Options, &Identity, Option<u16>)),
+    Captured(Captured),
+}
+
+impl WritesToBootServer {
+    fn write(&self, options: &mut Options, identity: &Identity, item: Option<u16>) {
+        match self {
+            Self::Model(write) => write(options, identity, item),
+            Self::Captured(captured) => {
+                captured.write(options, &Ask { kind: REQUEST, identity, accepted: None });
+            }
+        }
+    }
+}
+
+/// The options of a captured message, which another machine writes as if they were its own
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Captured {
+    pub options: Options,
+    /// Who sent them
+    pub mac: MacAddr,
+}
+
+impl Captured {
+    fn write(&self, options: &mut Options, ask: &Ask<'_>) {
+        for (code, value) in &self.options.0 {
+            let mut value = value.clone();
+            match (*code, ask.accepted) {
+                (54, Some((server, _))) => value = server.octets().to_vec(),
+                (50, Some((_, address))) => value = address.octets().to_vec(),
+                (97, _) if value.len() == 17 => value[1..].copy_from_slice(&ask.identity.uuid),
+                _ => {}
+            }
+            // A client identifier, and whatever else holds the card's address
+            let at = value.windows(6).position(|bytes| bytes == self.mac.0);
+            if let Some(at) = at {
+                value[at..at + 6].copy_from_slice(&ask.identity.mac.0);
+            }
+            options.add(*code, value);
+        }
+    }
 }
 
 /// What the options of a message depend on
@@ -122,7 +186,7 @@ impl Client {
             }
         };
         let mut options = Options::default();
-        (self.profile.options)(&mut options, &Ask { kind, identity: &io.known.identity, accepted });
+        self.profile.options.write(&mut options, &Ask { kind, identity: &io.known.identity, accepted });
         let message = Message {
             xid: self.xid,
             secs,
@@ -303,7 +367,7 @@ pub(crate) struct BootServerProfile {
     /// It listens until its timer rings, answer or not (EDK2)
     pub settles: bool,
     pub secs: Secs,
-    pub options: fn(&mut Options, &Identity, Option<u16>),
+    pub options: WritesToBootServer,
 }
 
 /// A REQUEST on 4011
@@ -333,7 +397,7 @@ impl BootServerClient {
     fn send(&mut self, io: &mut Io<'_>) {
         let tries = u16::try_from(self.tries).unwrap_or(u16::MAX);
         let mut options = Options::default();
-        (self.profile.options)(&mut options, &io.known.identity, self.item);
+        self.profile.options.write(&mut options, &io.known.identity, self.item);
         let message = Message {
             xid: self.xid,
             secs: if self.profile.secs == Secs::Ipxe { (tries + 1) << 2 } else { tries },

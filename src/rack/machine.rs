@@ -10,6 +10,7 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use super::card::{Card, Owner, Unanswered};
+use super::clone::Script;
 use super::dhcp::{self, BootServerClient, BootServerProfile, Lease};
 use super::expected::Expected;
 use super::firmware::{Firmware, Model};
@@ -32,12 +33,40 @@ pub(crate) struct Identity {
     pub uuid: [u8; 16],
 }
 
+/// What a machine is
+#[derive(Clone)]
+pub(crate) enum Kind {
+    Model(Model),
+    /// It does again what one was captured doing
+    Clone(Rc<Script>),
+}
+
+impl Kind {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Model(model) => model.name(),
+            Self::Clone(_) => "clone",
+        }
+    }
+
+    fn start(&self) -> Box<dyn Firmware> {
+        match self {
+            Self::Model(model) => model.start(),
+            Self::Clone(script) => Box::new(Script::start(script.clone())),
+        }
+    }
+}
+
 impl Identity {
     /// QEMU's machines have no UUID of their own, as the captures show; a board's has its MAC address in it
-    pub(crate) fn new(mac: MacAddr, model: Model) -> Self {
+    pub(crate) fn new(mac: MacAddr, kind: &Kind) -> Self {
         let [a, b, c, d, e, f] = mac.0;
         let board = [0x4c, 0x4c, 0x45, 0x44, 0, 0x52, 0x35, 0x10, 0x80, 0x52, a, b, c, d, e, f];
-        Self { mac, uuid: if model.has_uuid() { board } else { [0; 16] } }
+        let has_uuid = match kind {
+            Kind::Model(model) => model.has_uuid(),
+            Kind::Clone(_) => true,
+        };
+        Self { mac, uuid: if has_uuid { board } else { [0; 16] } }
     }
 }
 
@@ -123,8 +152,30 @@ pub(crate) enum Step {
     BootServer(&'static BootServerProfile, Ipv4Addr, Option<u16>),
     Tftp(&'static tftp::Profile, Ipv4Addr, String),
     Http(&'static http::Profile, SocketAddrV4, String),
+    /// The same, after so long
+    After(Duration, Box<Self>),
     Booted,
     Fail(Failure),
+}
+
+impl Step {
+    /// What is done in the end, however long that is put off
+    fn act(&self) -> &Self {
+        match self {
+            Self::After(_, step) => step.act(),
+            step => step,
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        match self.act() {
+            Self::Dhcp(_) | Self::BootServer(..) => Stage::Dhcp,
+            Self::Tftp(..) => Stage::Tftp,
+            Self::Http(..) => Stage::Http,
+            Self::Booted => Stage::Booted,
+            Self::Fail(_) | Self::After(..) => Stage::Failed,
+        }
+    }
 }
 
 /// Where a machine stands, for the board
@@ -332,6 +383,8 @@ enum Task {
     BootServer(BootServerClient),
     Tftp(tftp::Download),
     Http(http::Download),
+    /// It is busy with itself until then
+    Thinking(Instant, Box<Step>),
     /// It failed, and its boot order comes round again then
     RoundAgain(Instant),
     Booted,
@@ -341,7 +394,7 @@ enum Task {
 /// A machine
 pub(crate) struct Machine {
     pub known: Known,
-    pub model: Model,
+    pub kind: Kind,
     pub count: Count,
     pub failure: Option<Failure>,
     /// The last failure and the file that it was about, until somebody has taken it up
@@ -355,7 +408,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(
-        model: Model,
+        kind: Kind,
         identity: Identity,
         expected: Rc<Expected>,
         random: Random,
@@ -375,11 +428,11 @@ impl Machine {
                 one_port: None,
                 next_stream: 0,
             },
-            model,
+            firmware: kind.start(),
+            kind,
             count: Count::default(),
             failure: None,
             told: None,
-            firmware: model.start(),
             task: Task::Off,
             card: Card::default(),
             kept: None,
@@ -388,11 +441,12 @@ impl Machine {
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        match self.task {
+        match &self.task {
             Task::Off => Stage::Off,
             Task::Dhcp(_) | Task::BootServer(_) => Stage::Dhcp,
             Task::Tftp(_) => Stage::Tftp,
             Task::Http(_) => Stage::Http,
+            Task::Thinking(_, step) => step.stage(),
             Task::RoundAgain(_) => Stage::Resting,
             Task::Booted => Stage::Booted,
             Task::Failed => Stage::Failed,
@@ -423,7 +477,7 @@ impl Machine {
             Task::BootServer(client) => client.deadline,
             Task::Tftp(download) => download.deadline,
             Task::Http(download) => download.deadline,
-            Task::RoundAgain(until) => *until,
+            Task::RoundAgain(until) | Task::Thinking(until, _) => *until,
             Task::Off | Task::Booted | Task::Failed => Instant::FAR,
         };
         self.card.deadline.map_or(task, |card| card.min(task))
@@ -436,6 +490,11 @@ impl Machine {
     pub(crate) fn on_deadline(&mut self, now: Instant, out: &mut Vec<Out>) {
         if self.card.deadline.is_some_and(|at| at <= now) {
             self.on_arp_deadline(now, out);
+        }
+        if matches!(self.task, Task::Thinking(until, _) if until <= now)
+            && let Task::Thinking(_, step) = std::mem::replace(&mut self.task, Task::Off)
+        {
+            return self.begin(now, *step, out);
         }
         let outcome = self.with(now, out, |task, io| match task {
             Task::Dhcp(client) if client.deadline <= now => client.on_deadline(io),
@@ -545,7 +604,7 @@ impl Machine {
             self.kept = download.kept().filter(|_| matches!(outcome, Outcome::Fetched(_) | Outcome::Missing));
         }
         if matches!(outcome, Outcome::Power) {
-            self.firmware = self.model.start();
+            self.firmware = self.kind.start();
             self.card = Card::default();
             self.known.address = Ipv4Addr::UNSPECIFIED;
             self.known.one_port = None;
@@ -556,15 +615,18 @@ impl Machine {
             self.told = Some(format!("{failure}{file}"));
         }
         let keeps =
-            matches!(&step, Step::Http(_, server, _) if self.kept.is_some_and(|(to, _)| to == *server));
+            matches!(step.act(), Step::Http(_, server, _) if self.kept.is_some_and(|(to, _)| to == *server));
         if !keeps && let Some((_, stream)) = self.kept.take() {
             out.push(Out::Close { stream });
         }
+        self.begin(now, step, out);
+    }
+
+    fn begin(&mut self, now: Instant, step: Step, out: &mut Vec<Out>) {
         if matches!(step, Step::Dhcp(_)) {
             // Whoever asks for an address has none.
             self.known.address = Ipv4Addr::UNSPECIFIED;
         }
-        let kept = self.kept.take().map(|(_, stream)| stream);
         let mut io = Io { now, known: &mut self.known, count: &mut self.count, card: &mut self.card, out };
         self.task = match step {
             Step::Dhcp(profile) => Task::Dhcp(dhcp::Client::start(profile, &mut io)),
@@ -575,8 +637,10 @@ impl Machine {
                 Task::Tftp(tftp::Download::start(profile, server, name, &mut io))
             }
             Step::Http(profile, server, path) => {
+                let kept = self.kept.take().map(|(_, stream)| stream);
                 Task::Http(http::Download::start(profile, server, path, kept, &mut io))
             }
+            Step::After(wait, step) => Task::Thinking(now + wait, step),
             Step::Booted => Task::Booted,
             Step::Fail(failure) => {
                 self.failure = Some(failure);

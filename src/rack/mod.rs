@@ -11,14 +11,16 @@
 //!
 //! DHCP, ARP, IPv4, UDP and TCP are smoltcp's, never [`crate::wire`]'s: a mistake in our codec must not cancel itself out.
 //!
-//! - `firmware`: the models; `machine`: what they run on; `card`: its ARP; `dhcp`, `tftp`, `http`: its clients; `connections`: its TCP
+//! - `firmware`: the models; `clone`: a captured boot in a model's place; `machine`: what they run on; `card`: its ARP; `dhcp`, `tftp`, `http`: its clients; `connections`: its TCP
 //!   on a wire; `message`, `frames`: their codecs; `expected`: what the bytes that they load are held against
 //! - `host`: the shard's kernel and disk; `other`: another DHCP server, a relay; `link`: the wires; `site`: plan and files
-//! - `check`: what must hold; `bug`: mistakes put in to see that they are found; `report`: how it went; [`command`]: what the user sees
+//! - `check`: what must hold; `bug`: mistakes put in to see that they are found; `report`: how it went; [`command`], `board`: what the user sees
 
+mod board;
 mod bug;
 mod card;
 mod check;
+mod clone;
 pub mod command;
 mod connections;
 mod dhcp;

@@ -5,14 +5,14 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::board::Row;
 use super::check::{Checker, Violation};
-use super::firmware::Model;
 use super::machine::{Machine, Stage};
 use crate::time::Duration;
 
-/// The machines of one model
+/// The machines of one kind
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OfModel {
+pub struct OfKind {
     /// All of them
     pub machines: usize,
     /// Those that have booted
@@ -26,22 +26,25 @@ pub struct Board {
     pub elapsed: Duration,
     /// Machines at each stage
     pub stages: BTreeMap<Stage, usize>,
-    /// Machines of each model
-    pub models: BTreeMap<Model, OfModel>,
+    /// Machines of each kind, by its name
+    pub kinds: BTreeMap<&'static str, OfKind>,
     /// Bytes of files that have arrived
     pub bytes: u64,
     /// What clients had to send again
     pub retries: u64,
+    /// Each machine, in their order
+    pub(crate) machines: Vec<Row>,
 }
 
 impl Board {
     pub(crate) fn add(&mut self, machine: &Machine) {
         *self.stages.entry(machine.stage()).or_default() += 1;
-        let of_model = self.models.entry(machine.model).or_default();
-        of_model.machines += 1;
-        of_model.booted += usize::from(machine.stage() == Stage::Booted);
+        let of_kind = self.kinds.entry(machine.kind.name()).or_default();
+        of_kind.machines += 1;
+        of_kind.booted += usize::from(machine.stage() == Stage::Booted);
         self.bytes += machine.count.bytes;
         self.retries += machine.count.retries.total();
+        self.machines.push(Row::of(machine));
     }
 }
 

@@ -19,6 +19,17 @@ pub(crate) enum Asked {
 }
 
 impl Asked {
+    /// An option of a captured RRQ; `None`: one that no client here knows what to do with
+    pub(crate) fn parse(name: &str, value: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "tsize" => Self::Tsize,
+            "blksize" => Self::Blksize(value.parse().ok()?),
+            "windowsize" => Self::Windowsize(value.parse().ok()?),
+            "timeout" => Self::Timeout(value.parse().ok()?),
+            _ => return None,
+        })
+    }
+
     fn text(self) -> (&'static str, u64) {
         match self {
             Self::Tsize => ("tsize", 0),

@@ -12,7 +12,7 @@ use super::firmware::Model;
 use super::frames::{Arp, Heard, destination, parse};
 use super::host::{Chunk, Host, HostOut, StreamId};
 use super::link::{Faults, Lane, Link, carry};
-use super::machine::{Identity, Machine, Out, Stage};
+use super::machine::{Identity, Kind, Machine, Out, Stage};
 use super::message::addressee;
 use super::other::{OtherServer, Relay};
 use super::random::Random;
@@ -182,9 +182,10 @@ impl Rack {
         let expected = Rc::new(Expected::Site(site.files.clone()));
         let mut random = Random::part(setup.seed, 1);
         let place = |(i, &(model, segment)): (usize, &(Model, Segment))| {
-            let identity = identity(setup.first_mac, i, model);
+            let kind = Kind::Model(model);
+            let identity = identity(setup.first_mac, i, &kind);
             let machine = Machine::new(
-                model,
+                kind,
                 identity,
                 expected.clone(),
                 Random::part(setup.seed, 1_000 + i as u64),
@@ -590,10 +591,10 @@ impl Rack {
     }
 }
 
-fn identity(first: MacAddr, i: usize, model: Model) -> Identity {
+fn identity(first: MacAddr, i: usize, kind: &Kind) -> Identity {
     let [a, b, c, d, e, f] = first.0;
     let number = u64::from_be_bytes([0, 0, a, b, c, d, e, f]) + i as u64;
     let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
     let mac = MacAddr([a, b, c, d, e, f]);
-    Identity::new(mac, model)
+    Identity::new(mac, kind)
 }

@@ -2,7 +2,8 @@
 //!
 //! The driver hands over the changes of a batch and gets a [`CommitId`]. The thread takes everything that waits, writes it in
 //! one commit, and tells the driver how far it came; meanwhile the next group gathers. So the slower the disk, the larger
-//! the groups, and a storm costs a few syncs.
+//! the groups. On a fast disk a storm would pay for a sync every few leases, so a group of some size is followed by
+//! [`GATHER`], in which the next one gathers too; a lone client never waits for that.
 //!
 //! # When a commit fails
 //! The driver drops the replies that wait for it, and the clients ask again. The table holds leases then that the disk does
@@ -10,11 +11,12 @@
 //! commit before newer ones, until one succeeds: a reply to the next REQUEST therefore means what it says. A RELEASE or DECLINE
 //! that was never written costs at most an address that is free later.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -26,6 +28,12 @@ use crate::limits::HELD_MAX;
 const WAITING_MAX: usize = HELD_MAX * 2;
 /// Outcomes that may wait for the driver; the thread pauses then
 const OUTCOMES_MAX: usize = 64;
+/// A group of so many changes is a storm's: one more sync a client is what it cannot afford
+const GATHER_FROM: usize = 8;
+/// How long the next group gathers then. The quickest ROM (iPXE) asks again after 250 ms.
+const GATHER: Duration = Duration::from_millis(2);
+/// When nobody has asked for this long, the store is tidied
+const TIDY_AFTER: Duration = Duration::from_secs(2);
 
 /// Which batch of changes: they count up from 1
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,26 +56,35 @@ pub enum Outcome {
     },
 }
 
-/// Why changes were not taken
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Too many wait already: the disk is slower than the clients
-    Full,
-    /// The thread has ended
-    Stopped,
+/// What waits for the thread
+#[derive(Debug)]
+struct Waiting {
+    changes: Vec<LeaseChange>,
+    /// The last batch among them
+    up_to: CommitId,
+    /// The thread sleeps until it is woken
+    is_asleep: bool,
+    /// No more will come
+    is_closed: bool,
 }
 
-enum Message {
-    Change(LeaseChange),
-    /// All changes of this batch came before
-    End(CommitId),
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that may panic is done under this lock.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The driver's end of the thread. Dropped, it waits until everything is written.
 #[derive(Debug)]
 pub struct Committer {
-    last_id: u64,
-    messages: Option<Sender<Message>>,
+    shared: Arc<Shared>,
     outcomes: Option<Receiver<Outcome>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -78,29 +95,48 @@ impl Committer {
     /// # Errors
     /// The system has no thread to give.
     pub fn start(store: impl LeaseStore + 'static, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let (messages, inbox) = bounded(WAITING_MAX);
-        let (tell, outcomes) = bounded(OUTCOMES_MAX);
-        let writer = Writer { store: Box::new(store), inbox, tell, unwritten: BTreeMap::new() };
-        let thread = thread::Builder::new().name("leases".into()).spawn(move || writer.run(&wake))?;
-        Ok(Self { last_id: 0, messages: Some(messages), outcomes: Some(outcomes), thread: Some(thread) })
+        Self::start_with(store, wake, || thread::sleep(GATHER))
     }
 
-    /// Hands over the changes of a batch. It never waits.
-    ///
-    /// # Errors
-    /// None of them was taken; the replies that depend on them must not leave.
-    pub fn commit(&mut self, changes: &[LeaseChange]) -> Result<CommitId, Refused> {
-        let messages = self.messages.as_ref().ok_or(Refused::Stopped)?;
-        // Only this end adds, so the room that is seen is there.
-        if messages.len() + changes.len() >= WAITING_MAX {
-            return Err(Refused::Full);
+    /// The same with another way to let a group gather
+    fn start_with(
+        store: impl LeaseStore + 'static,
+        wake: impl Fn() + Send + 'static,
+        gather: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let changes = Vec::with_capacity(WAITING_MAX);
+        let waiting = Waiting { changes, up_to: CommitId(0), is_asleep: false, is_closed: false };
+        let shared = Arc::new(Shared { waiting: Mutex::new(waiting), wake: Condvar::new() });
+        let (tell, outcomes) = bounded(OUTCOMES_MAX);
+        let writer = Writer {
+            store: Box::new(store),
+            shared: Arc::clone(&shared),
+            tell,
+            taken: CommitId(0),
+            group: Vec::with_capacity(WAITING_MAX),
+            is_tidy: false,
+        };
+        let thread =
+            thread::Builder::new().name("leases".into()).spawn(move || writer.run(&wake, &gather))?;
+        Ok(Self { shared, outcomes: Some(outcomes), thread: Some(thread) })
+    }
+
+    /// Hands over the changes of a batch. It never waits: the thread holds the lock for a few instructions. `None`: too many
+    /// wait already, since the disk is slower than the clients; none of these was taken, and the replies that depend on them
+    /// must not leave.
+    pub fn commit(&mut self, changes: &[LeaseChange]) -> Option<CommitId> {
+        let mut waiting = self.shared.lock();
+        if waiting.changes.len() + changes.len() > WAITING_MAX {
+            return None;
         }
-        let id = CommitId(self.last_id + 1);
-        for message in changes.iter().copied().map(Message::Change).chain([Message::End(id)]) {
-            messages.try_send(message).map_err(|_| Refused::Stopped)?;
+        waiting.changes.extend_from_slice(changes);
+        waiting.up_to.0 += 1;
+        let (id, is_asleep) = (waiting.up_to, mem::take(&mut waiting.is_asleep));
+        drop(waiting);
+        if is_asleep {
+            self.shared.wake.notify_one();
         }
-        self.last_id = id.0;
-        Ok(id)
+        Some(id)
     }
 
     /// The next outcome, if there is one, in the order of the batches
@@ -117,9 +153,10 @@ impl Committer {
     }
 
     fn join(&mut self) -> io::Result<()> {
-        // In this order: the thread may be waiting for room among the outcomes.
+        // The thread may be waiting for room among the outcomes.
         self.outcomes = None;
-        self.messages = None;
+        self.shared.lock().is_closed = true;
+        self.shared.wake.notify_one();
         self.thread.take().map_or(Ok(()), |thread| {
             thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread of the lease store died")))
         })
@@ -135,35 +172,29 @@ impl Drop for Committer {
 
 struct Writer {
     store: Box<dyn LeaseStore>,
-    inbox: Receiver<Message>,
+    shared: Arc<Shared>,
     tell: Sender<Outcome>,
-    /// Changes to be written, the latest of each address
-    unwritten: BTreeMap<Ipv4Addr, LeaseChange>,
+    /// The last batch that was taken
+    taken: CommitId,
+    /// Changes to be written, in order
+    group: Vec<LeaseChange>,
+    /// Nothing was written since the store was tidied
+    is_tidy: bool,
 }
 
 impl Writer {
-    fn run(mut self, wake: &impl Fn()) -> io::Result<()> {
-        let mut group = Vec::new();
+    fn run(mut self, wake: &impl Fn(), gather: &impl Fn()) -> io::Result<()> {
         let mut last = Ok(());
-        while let Ok(first) = self.inbox.recv() {
-            let mut up_to = self.take(first);
-            // Bounded, so that a stream of changes does not put off the commit for ever.
-            for _ in 0..WAITING_MAX {
-                let Ok(message) = self.inbox.try_recv() else { break };
-                up_to = self.take(message).or(up_to);
-            }
-            group.clear();
-            group.extend(self.unwritten.values().copied());
-            last = commit(self.store.as_mut(), &group);
-            if last.is_ok() {
-                self.unwritten.clear();
-            }
-            // A batch whose end is still to come is told of with the group that holds its end. If this part of it failed,
-            // it is written again there.
-            let Some(up_to) = up_to else { continue };
+        while self.take_group() {
+            last = guarded(|| self.store.commit(&self.group));
+            let (up_to, size) = (self.taken, self.group.len());
             let outcome = match &last {
-                Ok(()) => Outcome::Committed { up_to },
+                Ok(()) => {
+                    self.group.clear();
+                    Outcome::Committed { up_to }
+                }
                 Err(error) => {
+                    keep_latest(&mut self.group);
                     Outcome::Failed { up_to, error: io::Error::new(error.kind(), error.to_string()) }
                 }
             };
@@ -171,33 +202,63 @@ impl Writer {
             if self.tell.send(outcome).is_ok() {
                 wake();
             }
+            if size >= GATHER_FROM {
+                gather();
+            }
         }
         last
     }
 
-    fn take(&mut self, message: Message) -> Option<CommitId> {
-        match message {
-            Message::Change(change) => {
-                self.unwritten.insert(change.address(), change);
-                None
+    /// Waits for batches and takes all that there are; false: no more will come
+    fn take_group(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut waiting = shared.lock();
+        while waiting.up_to == self.taken {
+            if waiting.is_closed {
+                return false;
             }
-            Message::End(id) => Some(id),
+            waiting.is_asleep = true;
+            if self.is_tidy {
+                waiting = shared.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let woken = shared.wake.wait_timeout(waiting, TIDY_AFTER);
+            let (guard, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+            waiting = guard;
+            if timeout.timed_out() && waiting.up_to == self.taken {
+                drop(waiting);
+                // Left undone it is done by a commit, whose outcome is told.
+                _ = guarded(|| self.store.tidy());
+                self.is_tidy = true;
+                waiting = shared.lock();
+            }
         }
+        (waiting.is_asleep, self.is_tidy, self.taken) = (false, false, waiting.up_to);
+        if self.group.is_empty() {
+            mem::swap(&mut self.group, &mut waiting.changes);
+        } else {
+            self.group.append(&mut waiting.changes);
+        }
+        true
     }
 }
 
+/// The latest change of each address: what waits for a disk that takes nothing must not grow
+fn keep_latest(changes: &mut Vec<LeaseChange>) {
+    changes.reverse();
+    changes.sort_by_key(LeaseChange::address);
+    changes.dedup_by_key(|change| change.address());
+}
+
 /// A store that panics must not end the thread: a driver would wait for its outcomes for ever
-fn commit(store: &mut dyn LeaseStore, group: &[LeaseChange]) -> io::Result<()> {
-    if group.is_empty() {
-        return Ok(());
-    }
-    catch_unwind(AssertUnwindSafe(|| store.commit(group)))
+fn guarded(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(io::Error::other("the lease store panicked; its message is above")))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::net::Ipv4Addr;
 
     use super::*;
     use crate::boot::lease::{ClientKey, Lease, State};
@@ -241,10 +302,14 @@ mod tests {
     }
 
     struct Bench {
+        // Before the committer, which waits for its thread: a writer that lets a group gather goes on then.
+        go_on: Sender<()>,
         committer: Committer,
         turn: Sender<Turn>,
         sizes: Receiver<usize>,
         woken: Receiver<()>,
+        /// The writer lets a group gather, until it is told to go on
+        gathering: Receiver<()>,
         memory: Arc<Mutex<Memory>>,
     }
 
@@ -255,7 +320,10 @@ mod tests {
             let (wake, woken) = bounded(1024);
             let disk = Disk { memory: Arc::clone(&memory), turns, sizes: size };
             let wake = move || wake.send(()).expect("the test waits");
-            Self { committer: Committer::start(disk, wake).expect("a thread"), turn, sizes, woken, memory }
+            let ((begins, gathering), (go_on, told)) = (bounded(1024), bounded(1024));
+            let gather = move || _ = begins.send(()).map(|()| told.recv());
+            let committer = Committer::start_with(disk, wake, gather).expect("a thread");
+            Self { go_on, committer, turn, sizes, woken, gathering, memory }
         }
 
         fn pass(&self, turn: Turn) {
@@ -263,7 +331,7 @@ mod tests {
         }
 
         fn outcome(&mut self) -> Outcome {
-            self.woken.recv().expect("woken");
+            self.woken.recv_timeout(Duration::from_secs(60)).expect("woken");
             self.committer.poll_outcome().expect("an outcome for each wake")
         }
 
@@ -275,7 +343,7 @@ mod tests {
     #[test]
     fn what_waits_while_the_disk_is_busy_is_written_at_once() {
         let mut bench = Bench::new();
-        assert_eq!(bench.committer.commit(&[put(1, 1)]), Ok(CommitId(1)));
+        assert_eq!(bench.committer.commit(&[put(1, 1)]), Some(CommitId(1)));
         assert_eq!(bench.sizes.recv(), Ok(1));
         for n in 2..=500 {
             bench.committer.commit(&[put(n, 1), put(n + 1, 1)]).expect("room");
@@ -285,7 +353,7 @@ mod tests {
         assert!(matches!(bench.outcome(), Outcome::Committed { up_to: CommitId(1) }));
         bench.pass(Turn::Pass);
         assert!(matches!(bench.outcome(), Outcome::Committed { up_to: CommitId(500) }));
-        assert_eq!(bench.sizes.recv(), Ok(500), "one of each address");
+        assert_eq!(bench.sizes.recv(), Ok(998));
         assert_eq!(bench.on_disk().len(), 501);
     }
 
@@ -310,17 +378,35 @@ mod tests {
     fn a_disk_that_hangs_makes_nobody_wait_and_everything_is_written_at_the_end() {
         let mut bench = Bench::new();
         let mut taken = 0;
-        while bench.committer.commit(&[put(taken, 1)]).is_ok() {
+        while bench.committer.commit(&[put(taken, 1)]).is_some() {
             taken += 1;
         }
-        assert_eq!(bench.committer.commit(&[put(taken, 1)]), Err(Refused::Full));
+        assert_eq!(bench.committer.commit(&[put(taken, 1)]), None);
         assert!(taken as usize >= WAITING_MAX / 2);
-        drop(bench.turn);
+        drop((bench.turn, bench.go_on));
         bench.committer.finish().expect("all written");
         assert_eq!(
             bench.memory.lock().expect("no panic holds it").load().expect("memory").len(),
             taken as usize
         );
+    }
+
+    #[test]
+    fn after_a_storms_group_the_next_one_gathers_and_after_a_lone_clients_none_does() {
+        let mut bench = Bench::new();
+        (0..5).for_each(|_| bench.pass(Turn::Pass));
+        for _ in 0..3 {
+            bench.committer.commit(&[put(1, 1)]).expect("room");
+            bench.outcome();
+        }
+        bench.committer.commit(&[put(1, 1); GATHER_FROM]).expect("room");
+        bench.outcome();
+        bench.gathering.recv().expect("a storm's group");
+        (0..20).for_each(|n| _ = bench.committer.commit(&[put(n, 1)]).expect("room"));
+        assert_eq!(bench.sizes.try_iter().collect::<Vec<_>>(), [1, 1, 1, GATHER_FROM]);
+        bench.go_on.send(()).expect("it waits for that");
+        bench.outcome();
+        assert_eq!(bench.sizes.recv(), Ok(20), "one group of all that came meanwhile");
     }
 
     #[test]

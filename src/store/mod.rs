@@ -7,8 +7,11 @@
 //! Nothing here decides about leases: [`crate::boot::lease::Leases`] does, and tells its changes.
 
 mod committer;
+mod disk;
+mod failure;
+mod journal;
 mod record;
-mod redb;
+mod table;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,8 +19,8 @@ use std::net::Ipv4Addr;
 
 use crate::boot::lease::{Lease, LeaseChange};
 
-pub use committer::{CommitId, Committer, Outcome, Refused};
-pub use redb::Redb;
+pub use committer::{CommitId, Committer, Outcome};
+pub use disk::Disk;
 
 /// Where leases are kept
 pub trait LeaseStore: Send {
@@ -32,6 +35,14 @@ pub trait LeaseStore: Send {
     /// # Errors
     /// None of them is written. The next call may well succeed.
     fn commit(&mut self, changes: &[LeaseChange]) -> io::Result<()>;
+
+    /// Does now, while nobody waits, what would else delay a commit
+    ///
+    /// # Errors
+    /// It is left for later; nothing is lost.
+    fn tidy(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Leases that end with the process: for a capture that is replayed, and for simulations

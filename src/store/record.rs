@@ -1,4 +1,4 @@
-//! A lease as bytes of the store. The address is the record's key, so that it is not repeated.
+//! A lease as bytes of the store, of table and journal alike. The address is the record's key, so that it is not repeated.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -9,15 +9,17 @@
 //! | *n* | the client's key |
 //! | the rest | host name, at most 64 bytes |
 //!
-//! An ordinary lease takes 17 bytes and its host name. Whoever changes this raises [`FORMAT`].
+//! A change is the address (4 bytes), the length of its record (1) and the record; a length of 0 removes the lease.
+//!
+//! An ordinary lease takes 17 bytes and its host name. Whoever changes this or the journal raises [`FORMAT`].
 
 use std::net::Ipv4Addr;
 
-use crate::boot::lease::{ClientKey, Lease, State};
+use crate::boot::lease::{ClientKey, Lease, LeaseChange, State};
 use crate::note::Text;
 
-/// The version of this layout, written once a file
-pub(super) const FORMAT: u32 = 1;
+/// The version of this layout and the journal's, written once a file
+pub(super) const FORMAT: u32 = 2;
 
 const FIXED: usize = 11;
 const NAME_MAX: usize = 64;
@@ -70,6 +72,30 @@ pub(super) fn parse(address: Ipv4Addr, bytes: &[u8]) -> Option<Lease> {
     let expires_s = u64::from_be_bytes(*expires_s);
     let key = ClientKey { htype, len, id };
     (name.len() <= NAME_MAX).then(|| Lease { address, key, state, expires_s, hostname: Text::new(name) })
+}
+
+/// What a change makes of an address: its record from now on; `None`: nothing is known of it
+pub(super) type Written<'a> = (Ipv4Addr, Option<&'a [u8]>);
+
+/// Appends a change
+pub(super) fn emit_change(change: &LeaseChange, buffer: &mut Vec<u8>) {
+    buffer.extend_from_slice(&change.address().octets());
+    match change {
+        LeaseChange::Put(lease) => {
+            let record = Record::emit(lease);
+            buffer.push(u8::try_from(record.len).expect("a record is shorter than that"));
+            buffer.extend_from_slice(record.as_bytes());
+        }
+        LeaseChange::Remove(_) => buffer.push(0),
+    }
+}
+
+/// The first change, and what follows it; `None`: these bytes do not begin with one
+pub(super) fn split_change(bytes: &[u8]) -> Option<(Written<'_>, &[u8])> {
+    let (address, rest) = bytes.split_first_chunk::<4>()?;
+    let (&len, rest) = rest.split_first()?;
+    let (record, rest) = rest.split_at_checked(len.into())?;
+    Some((((*address).into(), (len > 0).then_some(record)), rest))
 }
 
 #[cfg(test)]

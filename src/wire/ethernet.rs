@@ -61,31 +61,32 @@ impl MacAddr {
 #[derive(Clone, Copy, Debug)]
 pub struct Hyphenated(MacAddr);
 
-fn write_separated(mac: MacAddr, separator: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for (index, byte) in mac.0.iter().enumerate() {
-        if index > 0 {
-            fmt::Write::write_char(f, separator)?;
-        }
-        write!(f, "{byte:02x}")?;
+/// In one piece: a busy server's log has an address a line
+fn write_separated(mac: MacAddr, separator: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [separator; 17];
+    for (pair, byte) in text.chunks_mut(3).zip(mac.0) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    Ok(())
+    f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_separated(*self, ':', f)
+        write_separated(*self, b':', f)
     }
 }
 
 impl fmt::Debug for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_separated(*self, ':', f)
+        write_separated(*self, b':', f)
     }
 }
 
 impl fmt::Display for Hyphenated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_separated(self.0, '-', f)
+        write_separated(self.0, b'-', f)
     }
 }
 

@@ -105,6 +105,32 @@ fn a_probe_that_connects_and_leaves_is_no_event() {
 }
 
 #[test]
+fn only_a_client_that_said_its_last_word_is_left_at_once() {
+    let lingers = |requests: &[u8]| {
+        let mut server = Server::new();
+        server.receive(requests);
+        server.drain();
+        assert!(server.closed);
+        server.connection.lingers()
+    };
+    assert!(!lingers(b"GET /boot.ipxe HTTP/1.0\r\n\r\n"));
+    assert!(!lingers(b"GET /none HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
+    for more in [
+        &b"GET /boot.ipxe HTTP/1.0\r\nContent-Length: 2\r\n\r\na"[..],
+        b"GET /boot.ipxe HTTP/1.0\r\n\r\nGET /",
+        b"POST /boot.ipxe HTTP/1.0\r\nContent-Length: 9\r\n\r\n",
+        b"GET /../x HTTP/1.0\r\n\r\n",
+        b"\0\r\n\r\n",
+    ] {
+        assert!(lingers(more), "{}", String::from_utf8_lossy(more));
+    }
+    let mut idle = Server::new();
+    idle.get("/boot.ipxe");
+    idle.wait(Duration::from_secs(60));
+    assert!(idle.closed && idle.connection.lingers(), "it may ask again at this moment");
+}
+
+#[test]
 fn stopping_finishes_what_was_begun_and_nothing_else() {
     let mut server = Server::new();
     server.write_max = 1_000;

@@ -31,23 +31,28 @@ pub const SMALL_LEN: usize = 4096;
 
 /// A network with a pool of 4,000 addresses, and the well-known loader of x64 UEFI
 pub fn plan() -> Plan {
+    plan_with(Mode::Full, FILE, SERVER)
+}
+
+/// The same with another mode, boot file and DNS server
+pub fn plan_with(mode: Mode, file: &str, dns: Ipv4Addr) -> Plan {
     let subnet = Subnet {
         cidr: Cidr::new(SERVER, 16),
         attached: true,
         pools: vec![Range { first: Ipv4Addr::new(10, 77, 1, 0), last: Ipv4Addr::new(10, 77, 16, 159) }],
         lease: Duration::from_secs(43_200),
-        options: vec![(3, SERVER.octets().to_vec()), (6, SERVER.octets().to_vec())],
+        options: vec![(3, SERVER.octets().to_vec()), (6, dns.octets().to_vec())],
     };
     let network = Network {
         interface: "eth0".into(),
         mac: MacAddr([2, 0, 0, 0, 0, 0xfe]),
         address: SERVER,
-        mode: Mode::Full,
+        mode,
         authoritative: true,
         probe: false,
         subnets: vec![subnet],
     };
-    Plan::new(vec![network], well_known::rules(|_, name| name == FILE, false), Vec::new(), Vec::new())
+    Plan::new(vec![network], well_known::rules(|_, name| name == file, false), Vec::new(), Vec::new())
 }
 
 /// A PXE ROM's message: OVMF's options, on an independent codec

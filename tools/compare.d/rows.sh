@@ -12,10 +12,17 @@ declare -A row_servers=(
     [http-64m]="reveille nginx-tuned nginx-default floor-http-64m"
     [http-4k]="reveille nginx-tuned nginx-default floor-http-4k"
     [http-4k-new]="reveille nginx-tuned nginx-default floor-http-4k-close"
+    [shards-tftp]="reveille reveille-2-shards"
+    [shards-http]="reveille reveille-2-shards"
     [memory-tftp]="reveille dnsmasq-tuned"
     [memory-http]="reveille nginx-tuned"
     [walk]="reveille dnsmasq-tuned"
     [walk-loaded]="reveille dnsmasq-tuned"
+    [storm-100]="reveille dnsmasq+nginx"
+    [storm-200]="reveille dnsmasq+nginx"
+    [storm-400]="reveille dnsmasq+nginx"
+    [storm-700]="reveille dnsmasq+nginx"
+    [storm-1000]="reveille dnsmasq+nginx"
 )
 declare -A row_says=(
     [dhcp]="four-way exchanges of new machines, 15,000 a second asked for 8 s"
@@ -27,15 +34,24 @@ declare -A row_says=(
     [http-64m]="64 connections read 64 MiB each"
     [http-4k]="4 KiB again and again on 64 connections kept open, 4 s"
     [http-4k-new]="4 KiB again and again, a new HTTP/1.0 connection each time, 64 at a time, 4 s"
+    [shards-tftp]="the same as tftp-w16, by one shard on processor 0, or by two on 0 and 1, where the load is too"
+    [shards-http]="the same as http-64m, by one shard on processor 0, or by two on 0 and 1, where the load is too"
     [memory-tftp]="resident memory of 10,000 transfers whose client is silent"
     [memory-http]="resident memory of 10,000 connections kept open after a request"
     [walk]="one machine looks for 11 names that are missing, one after the other, 3 s"
     [walk-loaded]="the same while 64 machines read 4 MiB, window 1"
+    [storm-400]="400 machines of seven kinds are switched on within a second and boot (reveille rack)"
+    [storm-1000]="1,000 of them"
 )
 
 row_names() {
-    printf '%s\n' dhcp tftp-w1-64 tftp-w1-900 tftp-w16 tftp-w44 tftp-w16-cut http-64m http-4k http-4k-new memory-tftp memory-http \
-        walk walk-loaded
+    printf '%s\n' dhcp tftp-w1-64 tftp-w1-900 tftp-w16 tftp-w44 tftp-w16-cut http-64m http-4k http-4k-new shards-tftp shards-http memory-tftp memory-http \
+        walk walk-loaded storm-400 storm-1000
+}
+
+# What a chart is drawn of: the last two of these are in the table, too.
+chart_rows() {
+    printf '%s\n' storm-100 storm-200 storm-700 storm-400 storm-1000
 }
 
 is_row() {
@@ -57,27 +73,29 @@ run_load() {
         dhcp) on_client load dhcp client --rate 15000 --seconds 8 "${cgroup[@]}" ;;
         tftp-w1-64) on_client load tftp "$tftp" --clients 64 --times 4 "${cgroup[@]}" ;;
         tftp-w1-900) on_client load tftp "$tftp" --clients 900 "${cgroup[@]}" ;;
-        tftp-w16) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 16 --whole "${cgroup[@]}" ;;
+        tftp-w16 | shards-tftp) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 16 --whole "${cgroup[@]}" ;;
         tftp-w44) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 44 --whole "${cgroup[@]}" ;;
         tftp-w16-cut) on_client load tftp "$tftp" --clients 64 --times 16 --windowsize 16 "${cgroup[@]}" ;;
-        http-64m) on_client load http "$http" --file 64m.bin "${cgroup[@]}" ;;
+        http-64m | shards-http) on_client load http "$http" --file 64m.bin "${cgroup[@]}" ;;
         http-4k) on_client load http "$http" --file 4k.bin --seconds 4 "${cgroup[@]}" ;;
         http-4k-new) on_client load http "$http" --file 4k.bin --seconds 4 --new "${cgroup[@]}" ;;
         memory-tftp) on_client load memory tftp "$tftp" --file 4m.bin "${cgroup[@]}" ;;
         memory-http) on_client load memory http "$http" --file 4k.bin "${cgroup[@]}" ;;
         walk) on_client load tftp "$tftp" --clients 0 --walk --seconds 3 "${cgroup[@]}" ;;
         walk-loaded) on_client load tftp "$tftp" --clients 64 --walk --seconds 5 "${cgroup[@]}" ;;
+        storm-*) on_client load storm "$COMPARE_BIN" client --machines "${1#storm-}" --root "$storm_root" "${cgroup[@]}" ;;
     esac
 }
 
-# verify_row ROW: reads what the row reads, and compares every byte.
+# verify_row ROW: reads what the row reads, and compares every byte. A storm's machines always do.
 verify_row() {
     local tftp=$server_ip:69 http=$server_ip:80
     case $1 in
         tftp-w1-*) on_client load tftp "$tftp" --clients 8 --verify "$root/4m.bin" ;;
         tftp-w16-cut) on_client load tftp "$tftp" --clients 8 --windowsize 16 --verify "$root/4m.bin" ;;
         tftp-w*) on_client load tftp "$tftp" --clients 8 --windowsize "${1#tftp-w}" --whole --verify "$root/4m.bin" ;;
-        http-64m) on_client load http "$http" --file 64m.bin --connections 4 --verify "$root/64m.bin" ;;
+        shards-tftp) on_client load tftp "$tftp" --clients 8 --windowsize 16 --whole --verify "$root/4m.bin" ;;
+        http-64m | shards-http) on_client load http "$http" --file 64m.bin --connections 4 --verify "$root/64m.bin" ;;
         http-4k) on_client load http "$http" --file 4k.bin --times 10 --verify "$root/4k.bin" ;;
         http-4k-new) on_client load http "$http" --file 4k.bin --times 10 --new --verify "$root/4k.bin" ;;
     esac

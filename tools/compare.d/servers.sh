@@ -4,6 +4,14 @@
 # Every server gives addresses of this pool, with the same boot file; half a million of them.
 pool_first=10.65.0.0 pool_last=10.72.255.255
 
+# processors_of NAME: those that it may run on. reveille has a shard on each.
+processors_of() {
+    case $1 in
+        reveille-2-shards) echo 0,1 ;;
+        *) echo 0 ;;
+    esac
+}
+
 # start_server NAME ROW: becomes the server (called in a process of its own).
 start_server() {
     local protocol=${2%%-*}
@@ -11,7 +19,8 @@ start_server() {
     [[ $2 != memory-http ]] || protocol=http
     cd "$state"
     case $1 in
-        reveille) exec_reveille "$protocol" ;;
+        reveille | reveille-2-shards) exec_reveille "$protocol" ;;
+        dnsmasq+nginx) exec_dnsmasq_and_nginx ;;
         dnsmasq-*) exec_dnsmasq "${1#dnsmasq-}" "$protocol" ;;
         kea) exec_kea ;;
         atftpd) exec atftpd --daemon --no-fork --user root.root --logfile "$state/atftpd.log" --verbose=3 \
@@ -30,9 +39,10 @@ start_server() {
 # One configuration for all rows: files by TFTP and HTTP always, leases that are synced to the disk for DHCP. It does not
 # look whether an address is taken, as Kea never does and the tuned dnsmasq does not.
 exec_reveille() {
-    local dhcp='dhcp = "off"'
-    [[ $1 != dhcp ]] || dhcp=$(printf 'dhcp = "full"\nprobe = false\nlease = "12h"\npool = ["%s-%s"]' "$pool_first" "$pool_last")
-    printf 'root = "%s"\nstate-dir = "%s"\n[[network]]\ninterface = "server"\n%s\n' "$root" "$state" "$dhcp" \
+    local dhcp='dhcp = "off"' rules='' root=$root
+    [[ $1 != storm ]] || { rules=$(storm_rules) && root=$storm_root; }
+    [[ $1 != dhcp && $1 != storm ]] || dhcp=$(printf 'dhcp = "full"\nprobe = false\nlease = "12h"\npool = ["%s-%s"]' "$pool_first" "$pool_last")
+    printf 'root = "%s"\nstate-dir = "%s"\n[[network]]\ninterface = "server"\n%s\n%s\n' "$root" "$state" "$dhcp" "$rules" \
         >"$state/reveille.toml"
     exec "$COMPARE_BIN" serve --config "$state/reveille.toml"
 }
@@ -49,6 +59,16 @@ exec_dnsmasq() {
         [[ $1 == default ]] || arguments+=(--tftp-max=12000 --quiet-tftp)
     fi
     exec dnsmasq "${arguments[@]}"
+}
+
+# Both, tuned, as one who boots racks sets them up.
+exec_dnsmasq_and_nginx() {
+    root=$storm_root
+    (exec_nginx tuned) &
+    exec dnsmasq --keep-in-foreground --conf-file=/dev/null --pid-file= --port=0 --user=root --interface=server \
+        --bind-interfaces --log-facility="$state/dnsmasq.log" --dhcp-leasefile="$state/dnsmasq.leases" \
+        --dhcp-range="$pool_first,$pool_last,255.192.0.0,12h" --dhcp-authoritative --dhcp-lease-max=1000000 --no-ping \
+        --quiet-dhcp --enable-tftp --tftp-root="$root" --tftp-max=12000 --quiet-tftp "${dnsmasq_storm[@]}"
 }
 
 exec_kea() {
@@ -90,7 +110,8 @@ CONF
 wait_for_server() {
     case $1 in
         dhcp) on_client load ready --dhcp client ;;
-        http* | memory-http) on_client load ready --http "$server_ip:80" ;;
+        storm-*) on_client load ready --dhcp client --tftp "$server_ip:69" --http "$server_ip:80" ;;
+        http* | memory-http | shards-http) on_client load ready --http "$server_ip:80" ;;
         *) on_client load ready --tftp "$server_ip:69" ;;
     esac
 }

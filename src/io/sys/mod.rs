@@ -14,6 +14,7 @@ pub(super) mod file;
 pub(super) mod message;
 pub(super) mod option;
 pub mod process;
+pub(super) mod timer;
 pub(super) mod uring;
 
 use std::io;

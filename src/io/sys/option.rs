@@ -3,6 +3,7 @@
 
 use std::ffi::{CString, c_int};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::done;
@@ -12,6 +13,19 @@ pub(in crate::io) fn set(socket: BorrowedFd<'_>, level: c_int, name: c_int, valu
     let len = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: `value` is a live `int` and `len` its size; the kernel only reads it.
     done(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) })
+}
+
+/// What the kernel knows of a TCP socket (tcp(7), TCP_INFO). Of a listener, `tcpi_unacked` is how many connections wait.
+pub(in crate::io) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: `info` has room for `len` bytes, and both live across the call.
+    done(unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, name, info.as_mut_ptr().cast(), &raw mut len)
+    })?;
+    // SAFETY: a `tcp_info` is integers alone, so that what an older kernel did not fill is a value too: zero.
+    Ok(unsafe { info.assume_init() })
 }
 
 /// Binds a packet socket to an interface and an ethertype: from here on it receives

@@ -20,6 +20,7 @@ use self::probe::{Probe, Probes};
 use self::request::{State, Verdict, judge, state_of};
 use super::outbox::Outbox;
 use super::reply::compose::{Class, Parts, compose_nak};
+use super::reply::template::Templates;
 use super::reply::{Boot, Exchange, Service};
 use super::tally::Tally;
 use crate::boot::client::{Client, Loader};
@@ -43,6 +44,7 @@ pub struct Dhcp {
     leases: Leases,
     probes: Probes,
     loads: Tally,
+    templates: Templates,
     advised: Advised,
 }
 
@@ -56,7 +58,13 @@ struct Advised {
 impl Dhcp {
     /// A service that starts with these leases
     pub fn new(leases: Leases) -> Self {
-        Self { leases, probes: Probes::new(), loads: Tally::new(), advised: Advised::default() }
+        Self {
+            leases,
+            probes: Probes::new(),
+            loads: Tally::new(),
+            templates: Templates::default(),
+            advised: Advised::default(),
+        }
     }
 
     /// The leases, for people
@@ -64,9 +72,10 @@ impl Dhcp {
         &self.leases
     }
 
-    /// A new plan takes over: its pools may be others
+    /// A new plan takes over: its pools may be others, and what its replies say
     pub fn on_plan(&mut self) {
         self.leases.on_plan();
+        self.templates.clear();
     }
 
     /// Answers a request that [`Exchange::service`] leads here
@@ -79,7 +88,7 @@ impl Dhcp {
             Some(MessageType::Request) => self.on_take(exchange, subnet, stats, outbox),
             Some(MessageType::Decline) => self.on_decline(exchange, outbox),
             Some(MessageType::Release) => self.on_release(exchange, outbox),
-            Some(MessageType::Inform) => on_inform(exchange, subnet, stats, outbox),
+            Some(MessageType::Inform) => self.on_inform(exchange, subnet, stats, outbox),
             None if exchange.message.is_bootp() => self.on_bootp(exchange, subnet, stats, outbox),
             Some(MessageType::Offer | MessageType::Ack | MessageType::Nak) => {
                 exchange.drop(DropReason::NotARequest, stats, outbox);
@@ -171,7 +180,8 @@ impl Dhcp {
             ciaddr: Ipv4Addr::UNSPECIFIED,
             ..whole(exchange, subnet, MessageType::Offer, offer.address, boot.as_ref())
         };
-        exchange.send(&parts, exchange.route(offer.address), Got::Offer(offer.address), stats, outbox);
+        let got = Got::Offer(offer.address);
+        exchange.send(&parts, exchange.route(offer.address), got, &mut self.templates, stats, outbox);
     }
 
     fn on_no_address(
@@ -234,7 +244,8 @@ impl Dhcp {
         outbox.lease(LeaseChange::Put(lease));
         let boot = boot_of(exchange, address, stats);
         let parts = whole(exchange, subnet, MessageType::Ack, address, boot.as_ref());
-        let is_sent = exchange.send(&parts, exchange.route(address), Got::Ack(address), stats, outbox);
+        let (route, got) = (exchange.route(address), Got::Ack(address));
+        let is_sent = exchange.send(&parts, route, got, &mut self.templates, stats, outbox);
         if let Some(boot) = boot.filter(|_| is_sent) {
             exchange.watch_loader(&mut self.loads, &boot, outbox);
         }
@@ -271,6 +282,28 @@ impl Dhcp {
         outbox.note(exchange.note(Got::Noted, None));
     }
 
+    /// INFORM: parameters for a client that has its address from elsewhere (RFC 2131 §4.3.5): no lease, no `yiaddr`
+    fn on_inform(
+        &mut self,
+        exchange: &Exchange<'_>,
+        subnet: &Subnet,
+        stats: &mut Stats,
+        outbox: &mut Outbox,
+    ) {
+        // Relayed or not, the answer goes to `ciaddr`; without one, or with one elsewhere, it would go to anybody.
+        let Some(ciaddr) = exchange.ciaddr().filter(|ciaddr| subnet.cidr.contains(*ciaddr)) else {
+            return exchange.drop(DropReason::MalformedDhcp, stats, outbox);
+        };
+        let boot = boot_of(exchange, ciaddr, stats);
+        let parts = Parts {
+            yiaddr: Ipv4Addr::UNSPECIFIED,
+            lease: None,
+            ..whole(exchange, subnet, MessageType::Ack, ciaddr, boot.as_ref())
+        };
+        let (route, got) = (exchange.route(ciaddr), Got::Parameters);
+        exchange.send(&parts, route, got, &mut self.templates, stats, outbox);
+    }
+
     /// BOOTP has no lease time: an address is given for ever, so only a reservation is (RFC 1534 §2)
     fn on_bootp(&mut self, exchange: &Exchange<'_>, subnet: &Subnet, stats: &mut Stats, outbox: &mut Outbox) {
         let hostname = hostname_of(exchange);
@@ -292,23 +325,9 @@ impl Dhcp {
             no_proxy: false,
             ..whole(exchange, subnet, MessageType::Ack, address, boot.as_ref())
         };
-        exchange.send(&parts, exchange.route(address), Got::BootpReply(address), stats, outbox);
+        let got = Got::BootpReply(address);
+        exchange.send(&parts, exchange.route(address), got, &mut self.templates, stats, outbox);
     }
-}
-
-/// INFORM: parameters for a client that has its address from elsewhere (RFC 2131 §4.3.5): no lease, no `yiaddr`
-fn on_inform(exchange: &Exchange<'_>, subnet: &Subnet, stats: &mut Stats, outbox: &mut Outbox) {
-    // Relayed or not, the answer goes to `ciaddr`; without one, or with one elsewhere, it would go to anybody.
-    let Some(ciaddr) = exchange.ciaddr().filter(|ciaddr| subnet.cidr.contains(*ciaddr)) else {
-        return exchange.drop(DropReason::MalformedDhcp, stats, outbox);
-    };
-    let boot = boot_of(exchange, ciaddr, stats);
-    let parts = Parts {
-        yiaddr: Ipv4Addr::UNSPECIFIED,
-        lease: None,
-        ..whole(exchange, subnet, MessageType::Ack, ciaddr, boot.as_ref())
-    };
-    exchange.send(&parts, exchange.route(ciaddr), Got::Parameters, stats, outbox);
 }
 
 /// An OFFER or ACK with an address

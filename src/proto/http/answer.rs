@@ -23,7 +23,10 @@ pub(super) fn answer<I: Images>(head: &RequestHead<'_>, peer: Ipv4Addr, images: 
     };
     response.head_only = head.method == Method::Head;
     // RFC 9112 §9.3 lets an HTTP/1.0 client ask for keep-alive; lpxelinux and U-Boot wait for the end of the connection.
-    response.closes |= head.version_minor == 0 || head.connection_close;
+    let is_last = head.version_minor == 0 || head.connection_close;
+    // What a refusal answers may not be all that the client sends.
+    response.is_last = is_last && !response.closes;
+    response.closes |= is_last;
     response
 }
 

@@ -1,15 +1,9 @@
 //! Validators and the conditions that requests make of them (RFC 9110 §8.8, §13).
 
-use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use httpdate::HttpDate;
-
 use crate::boot::image::Image;
-use crate::wire::http::RequestHead;
-
-/// The last second of year 9999, the last that an HTTP date can write
-const DATE_MAX_S: u64 = 253_402_300_799;
+use crate::wire::http::{RequestHead, emit_date};
 
 /// What the conditions of a request come to
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +21,9 @@ pub(super) enum Verdict {
 
 /// Weighs the conditions in the order of RFC 9110 §13.2.2
 pub(super) fn evaluate(head: &RequestHead<'_>, image: &Image) -> Verdict {
+    if !is_conditional(head) {
+        return Verdict::Serve { range: true };
+    }
     let etag = &ETag::of(image);
     let meant = match (head.if_match, head.if_unmodified_since.and_then(parse_date)) {
         (Some(tags), _) => any_tag(tags, |tag| tag == etag.as_str()),
@@ -51,6 +48,14 @@ pub(super) fn evaluate(head: &RequestHead<'_>, image: &Image) -> Verdict {
         validator == etag.as_str() || parse_date(validator) == Some(image.modified_s)
     });
     Verdict::Serve { range }
+}
+
+/// Whether there is anything to weigh: booting machines ask for files as they are
+fn is_conditional(head: &RequestHead<'_>) -> bool {
+    let RequestHead { if_match, if_none_match, if_modified_since, if_unmodified_since, if_range, .. } = head;
+    [if_match, if_none_match, if_modified_since, if_unmodified_since, if_range]
+        .iter()
+        .any(|field| field.is_some())
 }
 
 /// Whether one of a list of entity tags fits; `*` is any
@@ -81,8 +86,9 @@ pub(super) struct ETag([u8; 18]);
 impl ETag {
     pub(super) fn of(image: &Image) -> Self {
         let mut tag = [b'"'; 18];
-        // Sixteen digits and two quotes fill it exactly.
-        let _ = write!(&mut tag[..], "\"{:016x}\"", image.version);
+        for (digit, shift) in tag[1..17].iter_mut().zip((0..64).step_by(4).rev()) {
+            *digit = b"0123456789abcdef"[(image.version >> shift & 0xf) as usize];
+        }
         Self(tag)
     }
 
@@ -91,18 +97,14 @@ impl ETag {
     }
 }
 
-/// An HTTP date (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`
+/// An HTTP date
 #[derive(Debug)]
 pub(super) struct DateText([u8; 29]);
 
 impl DateText {
     /// The date of a second since the Unix epoch
     pub(super) fn of(second: u64) -> Self {
-        let date = HttpDate::from(UNIX_EPOCH + std::time::Duration::from_secs(second.min(DATE_MAX_S)));
-        let mut text = [b' '; 29];
-        // Every such date has 29 characters.
-        let _ = write!(&mut text[..], "{date}");
-        Self(text)
+        Self(emit_date(second))
     }
 
     pub(super) fn as_str(&self) -> &str {

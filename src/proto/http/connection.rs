@@ -47,8 +47,7 @@ pub enum Output<'c> {
     },
     /// Nothing, until bytes come or the deadline does
     Wait,
-    /// The connection ends: the sending side first, and what the client still sends is read and dropped for a moment, since
-    /// a reset would take the last response with it (RFC 9112 §9.6)
+    /// The connection ends; how is for [`Connection::lingers`]
     Close,
 }
 
@@ -73,6 +72,8 @@ pub struct Connection {
     head_begun: bool,
     /// The server is stopping: the response under way is the last
     stopping: bool,
+    /// See [`Connection::lingers`]
+    lingers: bool,
     /// Bytes of a body that are still to be passed over
     skip: u64,
     /// Bytes received and not understood yet
@@ -102,6 +103,7 @@ impl Connection {
             deadline: now + HTTP_IDLE_TIMEOUT,
             head_begun: false,
             stopping: false,
+            lingers: true,
             skip: 0,
             pending: Vec::new(),
             asked: Text::EMPTY,
@@ -119,6 +121,14 @@ impl Connection {
         matches!(self.phase, Phase::Waiting)
     }
 
+    /// How the connection ends after [`Output::Close`]. Where this holds, the client may have more to say than was read, and to
+    /// close would answer that with a reset, which takes the last response with it (RFC 9112 §9.6): the sending side is closed
+    /// first, and what still comes is read and dropped for a moment. It does not hold after the response to a request that
+    /// said it would be the last.
+    pub fn lingers(&self) -> bool {
+        self.lingers
+    }
+
     /// When [`Connection::on_deadline`] is due
     pub fn next_deadline(&self) -> Instant {
         self.deadline
@@ -132,7 +142,7 @@ impl Connection {
                 self.pending.extend_from_slice(bytes);
             }
             Phase::Responding(response) => {
-                response.closes = true;
+                (response.closes, response.is_last) = (true, false);
                 self.pending = Vec::new();
             }
             Phase::Closed => {}
@@ -148,8 +158,8 @@ impl Connection {
         };
         let bytes = &self.head[self.head_written..self.head_len];
         match response.piece() {
-            _ if !bytes.is_empty() => {
-                Output::Bytes { bytes, more: response.piece().is_some() || response.more_follows() }
+            piece if !bytes.is_empty() => {
+                Output::Bytes { bytes, more: piece.is_some() || response.more_follows() }
             }
             Some((id, offset, len)) => Output::Image { id, offset, len, more: response.more_follows() },
             None => unreachable!("a response without bytes to send has ended"),
@@ -161,6 +171,12 @@ impl Connection {
     pub fn poll_body(&self) -> Option<(ImageId, u64, u64)> {
         let Phase::Responding(response) = &self.phase else { return None };
         response.piece().filter(|_| self.head_written < self.head_len && !response.more_follows())
+    }
+
+    /// Whether the connection ends when the response under way does, so that its last bytes may wait for the end and share a
+    /// segment with it
+    pub fn ends_next(&self) -> bool {
+        matches!(&self.phase, Phase::Responding(response) if response.closes || self.stopping)
     }
 
     /// The first `n` bytes of the last output, or of that and [`Connection::poll_body`] behind it, are with the kernel
@@ -195,7 +211,9 @@ impl Connection {
             status => Outcome::Status(status),
         };
         let goes_on = !response.closes && !self.stopping;
+        let is_last = response.is_last;
         let pending = mem::take(&mut self.pending);
+        self.lingers = !is_last || self.skip > 0 || !pending.is_empty();
         self.end_response(now, outcome, images, outbox);
         if goes_on {
             self.pending = pending;

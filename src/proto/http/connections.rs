@@ -129,6 +129,16 @@ impl Http {
         self.connection(id).and_then(Connection::poll_body)
     }
 
+    /// See [`Connection::ends_next`]
+    pub fn ends_next(&self, id: ConnectionId) -> bool {
+        self.connection(id).is_some_and(Connection::ends_next)
+    }
+
+    /// See [`Connection::lingers`]
+    pub fn lingers(&self, id: ConnectionId) -> bool {
+        self.connection(id).is_none_or(Connection::lingers)
+    }
+
     /// See [`Connection::on_written`]
     pub fn on_written<I: Images>(
         &mut self,

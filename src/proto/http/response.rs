@@ -44,6 +44,8 @@ pub(super) struct Response {
     pub(super) status: u16,
     /// The connection ends with it
     pub(super) closes: bool,
+    /// The client said, or its version of HTTP says, that it asks for nothing after this
+    pub(super) is_last: bool,
     /// It answers HEAD: the head that GET gets, and no more
     pub(super) head_only: bool,
     image: Option<Image>,
@@ -59,6 +61,7 @@ impl Response {
         Self {
             status,
             closes: false,
+            is_last: false,
             head_only: false,
             image: None,
             content: Content::Words { size: None },

@@ -40,6 +40,9 @@ impl TargetPath {
     pub(super) fn parse(target: &str) -> Result<Self, TargetError> {
         // A fragment is not sent (RFC 9110 §7.1); clients that do send it mean what stands before.
         let encoded = target.split(['?', '#']).next().unwrap_or_default();
+        if !encoded.contains('%') {
+            return Self::plain(encoded.as_bytes());
+        }
         let mut escapes = encoded.split('%').skip(1).map(|after| after.as_bytes().get(..2));
         if !escapes.all(|digits| digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))) {
             return Err(TargetError::Escape);
@@ -50,6 +53,17 @@ impl TargetPath {
                 return Err(TargetError::Escape);
             }
             path.push(byte)?;
+        }
+        path.stays_below_root().then_some(path).ok_or(TargetError::AboveRoot)
+    }
+
+    /// A path that holds no escape
+    fn plain(path: &[u8]) -> Result<Self, TargetError> {
+        let mut bytes = [0; PATH_MAX];
+        bytes.get_mut(..path.len()).ok_or(TargetError::TooLong)?.copy_from_slice(path);
+        let path = Self { bytes, len: path.len() };
+        if path.as_bytes().contains(&0) {
+            return Err(TargetError::Escape);
         }
         path.stays_below_root().then_some(path).ok_or(TargetError::AboveRoot)
     }

@@ -11,6 +11,7 @@ use crate::boot::plan::{BootFile, MenuItem};
 use crate::note::Got;
 use crate::proto::outbox::Outbox;
 use crate::proto::reply::compose::{Class, Parts};
+use crate::proto::reply::template::Templates;
 use crate::proto::reply::{Exchange, boot_item};
 use crate::stats::{DropReason, Stats};
 use crate::wire::dhcp::MessageType;
@@ -19,7 +20,12 @@ use crate::wire::pxe::BootItem;
 /// The bit of a layer by which a client asks for credentials (PXE 2.1's BIS): there are none
 const CREDENTIALS: u16 = 0x8000;
 
-pub(super) fn on_request(exchange: &Exchange<'_>, stats: &mut Stats, outbox: &mut Outbox) {
+pub(super) fn on_request(
+    exchange: &Exchange<'_>,
+    templates: &mut Templates,
+    stats: &mut Stats,
+    outbox: &mut Outbox,
+) {
     if exchange.client.wants == Wants::Nothing || !is_asking(exchange) {
         return exchange.drop(DropReason::NotServed, stats, outbox);
     }
@@ -52,7 +58,8 @@ pub(super) fn on_request(exchange: &Exchange<'_>, stats: &mut Stats, outbox: &mu
         class,
         no_proxy: false,
     };
-    exchange.send(&parts, exchange.route_boot_server(), Got::BootServerAck, stats, outbox);
+    let (route, got) = (exchange.route_boot_server(), Got::BootServerAck);
+    exchange.send(&parts, route, got, templates, stats, outbox);
 }
 
 fn is_asking(exchange: &Exchange<'_>) -> bool {

@@ -18,6 +18,7 @@ use std::net::Ipv4Addr;
 
 use super::outbox::{Outbox, Port};
 use super::reply::compose::{Class, Parts};
+use super::reply::template::Templates;
 use super::reply::{Exchange, is_boot_server_discovery};
 use super::tally::Tally;
 use crate::boot::client::{Loader, Wants};
@@ -39,6 +40,7 @@ pub struct Proxy {
     offers: Tally,
     /// Boot files that iPXE clients took
     loads: Tally,
+    templates: Templates,
 }
 
 impl Proxy {
@@ -47,13 +49,18 @@ impl Proxy {
         Self::default()
     }
 
+    /// A new plan takes over: its replies may say something else
+    pub fn on_plan(&mut self) {
+        self.templates.clear();
+    }
+
     /// Answers a request that [`Exchange::service`] leads here
     pub fn on_request(&mut self, exchange: &Exchange<'_>, stats: &mut Stats, outbox: &mut Outbox) {
         let client = &exchange.client;
         let message_type = exchange.message.message_type();
         if is_for_boot_server(exchange) {
             self.offers.forget(client.mac);
-            return boot_server::on_request(exchange, stats, outbox);
+            return boot_server::on_request(exchange, &mut self.templates, stats, outbox);
         }
         match message_type {
             Some(MessageType::Discover) if takes_proxy_offers(exchange) => {
@@ -88,7 +95,7 @@ impl Proxy {
             no_proxy: false,
         };
         let route = exchange.route(Ipv4Addr::UNSPECIFIED);
-        if !exchange.send(&parts, route, Got::ProxyOffer, stats, outbox) {
+        if !exchange.send(&parts, route, Got::ProxyOffer, &mut self.templates, stats, outbox) {
             return;
         }
         let mac = exchange.client.mac;

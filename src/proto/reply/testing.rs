@@ -263,6 +263,18 @@ pub(crate) fn with_exchange<R>(
     Some(test(&Exchange { now, datagram, message, client, answer, plan }))
 }
 
+/// These bytes as a client on the link sends them
+pub(crate) fn datagram(payload: &[u8]) -> Datagram<'_> {
+    Datagram {
+        port: Port::Dhcp,
+        network: 0,
+        source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
+        destination: Ipv4Addr::BROADCAST,
+        source_mac: Some(MAC),
+        payload,
+    }
+}
+
 /// As [`with_exchange`], of a request
 pub(crate) fn with_request<R>(
     plan: &Plan,

@@ -10,6 +10,7 @@
 
 mod name;
 mod negotiation;
+mod pace;
 mod round_trip;
 mod table;
 mod transfer;
@@ -203,7 +204,7 @@ impl Tftp {
         let asker = Asker {
             client: datagram.source,
             source: datagram.destination,
-            network: datagram.network,
+            network: u32::try_from(datagram.network).expect("an index into a plan's networks"),
             request: hash(datagram.payload),
         };
         if let Some(key) = self.table.find(asker.client) {

@@ -16,6 +16,8 @@ pub(super) struct RoundTrip {
     /// 0: not measured
     smoothed_us: u32,
     variation_us: u32,
+    /// The shortest measured
+    shortest_us: u32,
     /// Doublings, kept until a round trip is measured again (Karn): else a client that grew slow is never measured,
     /// since each of its blocks was sent twice
     backoff: u8,
@@ -27,9 +29,10 @@ impl RoundTrip {
         let span_us = u32::try_from(span.as_micros()).unwrap_or(u32::MAX).max(1);
         self.backoff = 0;
         if self.smoothed_us == 0 {
-            (self.smoothed_us, self.variation_us) = (span_us, span_us / 2);
+            (self.smoothed_us, self.variation_us, self.shortest_us) = (span_us, span_us / 2, span_us);
             return;
         }
+        self.shortest_us = self.shortest_us.min(span_us);
         // RFC 6298 §2.3, in shares that cannot overflow.
         let error_us = span_us.abs_diff(self.smoothed_us);
         self.variation_us = self.variation_us - self.variation_us / 4 + error_us / 4;
@@ -39,6 +42,11 @@ impl RoundTrip {
     /// Nothing came within [`RoundTrip::resend_after`]
     pub(super) fn timed_out(&mut self) {
         self.backoff = self.backoff.saturating_add(1).min(16);
+    }
+
+    /// The shortest that was measured: the way there and back, with nothing queued on it; zero before any was
+    pub(super) fn shortest(&self) -> Duration {
+        Duration::from_micros(self.shortest_us.into())
     }
 
     /// How long to wait before a resend
@@ -68,6 +76,7 @@ mod tests {
         assert!(after > Duration::from_millis(390) && after < Duration::from_millis(500), "{after}");
         round_trip.measured(Duration::from_secs(1_000_000));
         assert_eq!(round_trip.resend_after(), RESEND_MAX);
+        assert_eq!(round_trip.shortest(), Duration::from_micros(300));
     }
 
     #[test]

@@ -8,10 +8,13 @@
 //!                        └─ no ───────────────────────────────► ▲    │ ACK of the window's end: the next window
 //!                                                               └────┘ ACK inside it: RFC 7440 §4, from there again
 //! ```
+//!
+//! A window leaves at once, or burst by burst where it got lost on its way ([`Pace`]).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::negotiation::Agreed;
+use super::pace::Pace;
 use super::round_trip::RoundTrip;
 use crate::boot::image::{Image, ImageId};
 use crate::note::{Outcome, Text, TransferNote};
@@ -66,7 +69,7 @@ pub(super) struct Asker {
     /// The address that it asked: all that it is sent comes from there
     pub(super) source: Ipv4Addr,
     /// The network that it came by
-    pub(super) network: usize,
+    pub(super) network: u32,
     /// A hash of its whole request
     pub(super) request: u64,
 }
@@ -82,21 +85,24 @@ pub(super) struct Transfer {
     phase: Phase,
     /// The client answered once, so that it is no spoofed address
     proven: bool,
-    /// All of what is out was sent once, at `sent_at`: its round trip may be measured (Karn)
+    /// All of what is out was sent once: its round trip may be measured (Karn)
     clean: bool,
     /// The last block that the client has, all before it included
     acked: u64,
-    /// The last block that is out
+    /// The last block of the window that is out
     sent: u64,
-    /// The last block that was out when the window was last sent again. An ACK below it tells of another loss; an ACK of
+    /// The last block that was ever out when the window was last sent again. An ACK below it tells of another loss; an ACK of
     /// it or a later one shows that nothing is missing, so the blocks that followed are on their way (as in RFC 6582)
     recover: u64,
     round_trip: RoundTrip,
+    pace: Pace,
     /// Resends without progress
     resends: u8,
     resent: u32,
     started: Instant,
+    /// When its latest blocks left, and how long after the window's first ones
     sent_at: Instant,
+    window_us: u32,
     heard_at: Instant,
 }
 
@@ -115,9 +121,11 @@ impl Transfer {
             sent: 0,
             recover: 0,
             round_trip: RoundTrip::default(),
+            pace: Pace::default(),
             resends: 0,
             resent: 0,
             started: now,
+            window_us: 0,
             sent_at: now,
             heard_at: now,
         }
@@ -144,7 +152,7 @@ impl Transfer {
             return self.send_next(now);
         }
         let ahead = u64::from(block.wrapping_sub(number(self.acked)));
-        if ahead > self.sent - self.acked {
+        if ahead > self.sent.max(self.recover) - self.acked {
             // Neither out nor the last one acknowledged: of another time, or another transfer from that port.
             return Step::Wait;
         }
@@ -159,17 +167,22 @@ impl Transfer {
         if self.acked == self.blocks() {
             return Step::End(Outcome::Done);
         }
-        if self.acked == self.sent {
+        if self.acked >= self.sent {
             return self.send_next(now);
         }
         if recovering && self.acked >= self.recover {
             return self.send_rest(now);
         }
+        // So many blocks arrived, and the one behind the gap that the client complains of.
+        self.on_loss(now, ahead + 1);
         self.send_again(now)
     }
 
     /// The deadline passed
     pub(super) fn on_deadline(&mut self, now: Instant) -> Step {
+        if self.is_cut() {
+            return self.send_burst(now);
+        }
         let silent = now.since(self.heard_at) >= PATIENCE;
         if silent && (!self.proven || self.resends >= RESENDS_MIN) {
             // Some clients never acknowledge the last block: they have what they want.
@@ -177,6 +190,7 @@ impl Transfer {
         }
         self.resends = self.resends.saturating_add(1);
         self.round_trip.timed_out();
+        self.pace.on_silence(self.agreed.windowsize, self.round_trip.shortest());
         self.repeat(now)
     }
 
@@ -222,6 +236,11 @@ impl Transfer {
 
     /// When [`Transfer::on_deadline`] is due
     pub(super) fn deadline(&self) -> Instant {
+        if self.is_cut() {
+            let gap = self.pace.gap(self.agreed.windowsize);
+            // After a loss the port is still full: it has the time of the burst that was too long.
+            return self.sent_at + if self.sent == self.acked { gap.times(2) } else { gap };
+        }
         // RFC 2349: an agreed timeout is the time before a resend.
         let wait = match self.agreed.timeout_s {
             Some(timeout_s) => Duration::from_secs(u64::from(timeout_s)),
@@ -233,7 +252,7 @@ impl Transfer {
 
     pub(super) fn route(&self) -> Route {
         let Asker { client, source, network, .. } = self.asker;
-        Route { port: Port::Transfer, network, source, to: client, mac: None }
+        Route { port: Port::Transfer, network: network as usize, source, to: client, mac: None }
     }
 
     pub(super) fn client(&self) -> SocketAddrV4 {
@@ -270,6 +289,16 @@ impl Transfer {
         self.size / u64::from(self.agreed.blksize) + 1
     }
 
+    /// The last block of the window
+    fn window_end(&self) -> u64 {
+        (self.acked + u64::from(self.agreed.windowsize)).min(self.blocks())
+    }
+
+    /// Some of the window is out, and the rest will follow
+    fn is_cut(&self) -> bool {
+        self.phase == Phase::Sending && self.sent < self.window_end()
+    }
+
     fn is_all_sent(&self) -> bool {
         self.proven && self.sent == self.blocks()
     }
@@ -280,71 +309,94 @@ impl Transfer {
 
     /// The client has `ahead` blocks more than was known
     fn progress(&mut self, now: Instant, ahead: u64) {
+        let is_whole = self.acked + ahead == self.window_end();
         self.acked += ahead;
         if self.clean && self.acked == self.sent {
             self.round_trip.measured(now.since(self.sent_at));
+            if is_whole {
+                self.pace.on_arrived(self.agreed.windowsize);
+            }
         }
         self.heard_at = now;
         self.proven = true;
         self.resends = 0;
     }
 
+    /// Of the window, `arrived` blocks came through, and others did not
+    fn on_loss(&mut self, now: Instant, arrived: u64) {
+        let round_trip = self.round_trip.shortest();
+        let began = Duration::from_micros(self.window_us.into());
+        let span = (now + began).since(self.sent_at + round_trip);
+        self.pace.on_loss(self.agreed.windowsize, round_trip, arrived, span);
+    }
+
     /// The window behind what is acknowledged, none of which is out
     fn send_next(&mut self, now: Instant) -> Step {
-        self.clean = true;
-        self.extend();
-        self.send_from(now, self.acked)
+        self.clean = self.acked >= self.recover;
+        self.send_window(now)
     }
 
     /// The client misses the block behind what it acknowledged: the window from there, sent again at most once until the
     /// client tells of more blocks, however often it complains
     fn send_again(&mut self, now: Instant) -> Step {
+        self.withdraw();
+        if self.pace.is_cut() {
+            self.sent_at = now;
+            return Step::Wait;
+        }
+        self.send_window(now)
+    }
+
+    /// All of the window is to be sent again
+    fn withdraw(&mut self) {
         self.clean = false;
-        self.count_resent(self.sent - self.acked);
-        self.recover = self.sent;
-        self.extend();
-        self.send_from(now, self.acked)
+        self.recover = self.recover.max(self.sent);
+        self.sent = self.acked;
     }
 
     /// The blocks of the window that were never out
     fn send_rest(&mut self, now: Instant) -> Step {
         self.clean = false;
-        let before = self.sent;
-        self.extend();
-        self.send_from(now, before)
+        (self.sent_at, self.window_us) = (now, 0);
+        self.send_burst(now)
     }
 
     /// What is out, again
     fn repeat(&mut self, now: Instant) -> Step {
-        self.clean = false;
         if self.phase == Phase::Offered {
+            self.clean = false;
             self.sent_at = now;
             self.count_resent(1);
             return Step::Offer;
         }
-        self.count_resent(self.sent - self.acked);
-        self.recover = self.sent;
-        self.send_from(now, self.acked)
+        self.withdraw();
+        self.send_window(now)
     }
 
     fn count_resent(&mut self, datagrams: u64) {
         self.resent = self.resent.saturating_add(u32::try_from(datagrams).unwrap_or(u32::MAX));
     }
 
-    /// Lets the window reach as far as it may
-    fn extend(&mut self) {
-        self.sent = (self.acked + u64::from(self.agreed.windowsize)).min(self.blocks());
+    /// The window, from its first block on
+    fn send_window(&mut self, now: Instant) -> Step {
+        self.sent = self.acked;
+        self.send_burst(now)
     }
 
-    /// The blocks behind `before` that are out
-    fn send_from(&mut self, now: Instant, before: u64) -> Step {
+    /// The next blocks of the window, as many as may leave at once
+    fn send_burst(&mut self, now: Instant) -> Step {
+        let before = self.sent;
+        let blocks = self.pace.burst(self.window_end() - before);
+        let since_us = u32::try_from(now.since(self.sent_at).as_micros()).unwrap_or(u32::MAX);
+        self.window_us = if before == self.acked { 0 } else { self.window_us.saturating_add(since_us) };
         self.sent_at = now;
-        if before == self.sent {
+        if blocks == 0 {
             return Step::Wait;
         }
+        self.sent += blocks;
+        self.count_resent(self.sent.min(self.recover).saturating_sub(before));
         let blksize = u64::from(self.agreed.blksize);
         let offset = before * blksize;
-        let blocks = self.sent - before;
         Step::Send(Window {
             image: self.image,
             offset,

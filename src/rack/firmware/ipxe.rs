@@ -6,14 +6,14 @@ use std::collections::VecDeque;
 
 use super::config::{self, Script, Source};
 use super::{Firmware, fail};
-use crate::rack::dhcp::{Ask, BootServerProfile, Choice, Profile, Secs};
+use crate::rack::dhcp::{Ask, BootServerProfile, Choice, Profile, Secs, Writes, WritesToBootServer};
 use crate::rack::http;
 use crate::rack::machine::{Failure, Identity, Known, Outcome, Step};
 use crate::rack::message::{Options, REQUEST};
 use crate::rack::tftp::{self, Asked, OnStray};
 
-const DISCOVER_MS: &[u64] = &[1_000, 2_000, 4_000, 8_000];
-const REQUEST_MS: &[u64] = &[250, 500, 1_000, 2_000, 4_000, 8_000];
+pub(crate) const DISCOVER_MS: &[u64] = &[1_000, 2_000, 4_000, 8_000];
+pub(crate) const REQUEST_MS: &[u64] = &[250, 500, 1_000, 2_000, 4_000, 8_000];
 
 pub(super) static DHCP: Profile = Profile {
     discover_ms: DISCOVER_MS,
@@ -23,7 +23,7 @@ pub(super) static DHCP: Profile = Profile {
     secs: Secs::Ipxe,
     padded_to: 0,
     nak_is_final: false,
-    options: efi_options,
+    options: Writes::Model(efi_options),
 };
 
 /// The same of the ROM in a BIOS machine
@@ -35,7 +35,7 @@ pub(super) static ROM_DHCP: Profile = Profile {
     secs: Secs::Ipxe,
     padded_to: 0,
     nak_is_final: false,
-    options: rom_options,
+    options: Writes::Model(rom_options),
 };
 
 /// A boot server of the menu
@@ -45,7 +45,7 @@ pub(super) static ROM_BOOT_SERVER: BootServerProfile = BootServerProfile {
     broadcast: true,
     settles: false,
     secs: Secs::Ipxe,
-    options: rom_boot_server_options,
+    options: WritesToBootServer::Model(rom_boot_server_options),
 };
 
 pub(super) static TFTP: tftp::Profile = tftp::Profile {

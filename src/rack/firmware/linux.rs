@@ -3,7 +3,7 @@
 //! After net/ipv4/ipconfig.c: options in a fixed 312 bytes, 2 to 3 s and longer by 7/4 each time, six tries.
 
 use super::{Firmware, fail};
-use crate::rack::dhcp::{Ask, Choice, Profile, Secs};
+use crate::rack::dhcp::{Ask, Choice, Profile, Secs, Writes};
 use crate::rack::machine::{Known, Outcome, Step};
 use crate::rack::message::Options;
 
@@ -17,7 +17,7 @@ static DHCP: Profile = Profile {
     secs: Secs::Elapsed,
     padded_to: 548,
     nak_is_final: false,
-    options: dhcp_options,
+    options: Writes::Model(dhcp_options),
 };
 
 fn dhcp_options(options: &mut Options, ask: &Ask<'_>) {

@@ -8,6 +8,7 @@ mod config;
 mod ipxe;
 mod linux;
 mod shim_grub;
+pub(crate) mod timers;
 mod u_boot;
 mod uefi;
 mod uefi_http;

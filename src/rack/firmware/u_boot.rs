@@ -7,13 +7,13 @@ use std::net::Ipv4Addr;
 
 use super::config::{self, Source};
 use super::{Firmware, fail};
-use crate::rack::dhcp::{Ask, Choice, Profile, Secs};
+use crate::rack::dhcp::{Ask, Choice, Profile, Secs, Writes};
 use crate::rack::machine::{Failure, Known, Outcome, Step};
 use crate::rack::message::Options;
 use crate::rack::tftp::{self, Asked, OnStray};
 
 /// 250 ms, doubled, 28 s in all; then it starts over
-const WAITS_MS: &[u64] = &[250, 500, 1_000, 2_000, 4_000, 8_000, 12_250];
+pub(crate) const WAITS_MS: &[u64] = &[250, 500, 1_000, 2_000, 4_000, 8_000, 12_250];
 
 static DHCP: Profile = Profile {
     discover_ms: WAITS_MS,
@@ -23,7 +23,7 @@ static DHCP: Profile = Profile {
     secs: Secs::Elapsed,
     padded_to: 0,
     nak_is_final: false,
-    options: dhcp_options,
+    options: Writes::Model(dhcp_options),
 };
 
 static TFTP: tftp::Profile = tftp::Profile {

@@ -7,7 +7,7 @@ use super::config;
 use super::ipxe::{Ipxe, uuid};
 use super::shim_grub::ShimGrub;
 use super::{Firmware, fail};
-use crate::rack::dhcp::{Ask, BootServerProfile, Choice, Lease, Profile, Secs};
+use crate::rack::dhcp::{Ask, BootServerProfile, Choice, Lease, Profile, Secs, Writes, WritesToBootServer};
 use crate::rack::machine::{Failure, Identity, Known, Outcome, Step};
 use crate::rack::message::{DISCOVER, Options, REQUEST, Reply};
 use crate::rack::tftp::{self, Asked, OnStray};
@@ -20,7 +20,7 @@ const PARAMETERS: &[u8] = &[
 const CLASS: &[u8] = b"PXEClient:Arch:00007:UNDI:003000";
 
 /// 4, 8, 16 and 32 s; both captures show the first as 3.63 s, since the driver's timer ticks whether it is waited for or not
-pub(super) const DISCOVER_MS: &[u64] = &[3_630, 8_000, 16_000, 32_000];
+pub(crate) const DISCOVER_MS: &[u64] = &[3_630, 8_000, 16_000, 32_000];
 
 pub(super) static DHCP: Profile = Profile {
     discover_ms: DISCOVER_MS,
@@ -30,7 +30,7 @@ pub(super) static DHCP: Profile = Profile {
     secs: Secs::Zero,
     padded_to: 0,
     nak_is_final: true,
-    options: dhcp_options,
+    options: Writes::Model(dhcp_options),
 };
 
 pub(super) static BOOT_SERVER: BootServerProfile = BootServerProfile {
@@ -39,7 +39,7 @@ pub(super) static BOOT_SERVER: BootServerProfile = BootServerProfile {
     broadcast: false,
     settles: true,
     secs: Secs::Zero,
-    options: boot_server_options,
+    options: WritesToBootServer::Model(boot_server_options),
 };
 
 /// Option 57 of the driver below PXE; the PXE driver's callback rewrites it in a DISCOVER only

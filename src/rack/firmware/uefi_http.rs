@@ -6,7 +6,7 @@ use super::config::url;
 use super::ipxe::uuid;
 use super::uefi::DISCOVER_MS;
 use super::{Firmware, fail};
-use crate::rack::dhcp::{Ask, Choice, Profile, Secs};
+use crate::rack::dhcp::{Ask, Choice, Profile, Secs, Writes};
 use crate::rack::http;
 use crate::rack::machine::{Failure, Known, Outcome, Step};
 use crate::rack::message::Options;
@@ -23,7 +23,7 @@ static DHCP: Profile = Profile {
     secs: Secs::Zero,
     padded_to: 0,
     nak_is_final: true,
-    options: dhcp_options,
+    options: Writes::Model(dhcp_options),
 };
 
 static HTTP: http::Profile = http::Profile {

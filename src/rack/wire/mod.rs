@@ -17,16 +17,17 @@ use std::rc::Rc;
 pub use report::Report;
 
 use super::check::{Checker, Violation};
+use super::clone::Script;
 use super::connections::Connections;
 use super::expected::Expected;
 use super::firmware::Model;
 use super::frames::{Heard, Udp, destination, read, segment};
-use super::machine::{Failure, Identity, Machine, Out, Retries, Stage};
+use super::machine::{Identity, Kind, Machine, Out, Retries, Stage};
 use super::message::addressee;
 use super::random::Random;
 use super::report::Board;
 use crate::io::clock::Clock;
-use crate::io::frames::{Kind, Port, Prefix};
+use crate::io::frames::{self, Port, Prefix};
 use crate::io::socket::OpenError;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddr;
@@ -35,6 +36,8 @@ use crate::wire::ethernet::MacAddr;
 /// byte is the model's number, so that a server's rules can tell models apart; the last two count the machines.
 pub const PREFIX: Prefix = [0x0a, 0x52, 0x56];
 
+/// The fourth byte of clones
+const CLONE: u8 = 0xc0;
 /// Somebody looks at the board, or a signal has come, at least this often
 const TURN_MAX: Duration = Duration::from_millis(100);
 /// Batches that are read between two looks at the clock
@@ -45,18 +48,34 @@ const UNSENT_MAX: usize = 65_536;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What stands on the wire
-#[derive(Debug)]
 pub struct Setup {
     /// Decides what is left to chance: transaction identifiers
     pub seed: u64,
     /// The machines
-    pub machines: Vec<Model>,
+    pub machines: Machines,
     /// They are powered on evenly within this time
     pub power_on: Duration,
     /// How often a machine goes through its boot order before it gives up
     pub rounds: u32,
     /// The server's files, where they are at hand
     pub root: Option<PathBuf>,
+}
+
+/// Which machines
+pub enum Machines {
+    /// Models
+    Of(Vec<Model>),
+    /// So many that do again what one was captured doing
+    Clones(Rc<Script>, usize),
+}
+
+impl Machines {
+    fn kinds(self) -> Vec<Kind> {
+        match self {
+            Self::Of(models) => models.into_iter().map(Kind::Model).collect(),
+            Self::Clones(script, count) => vec![Kind::Clone(script); count],
+        }
+    }
 }
 
 struct Place {
@@ -104,15 +123,17 @@ impl Rack {
         let port = Port::open(interface, PREFIX)?;
         let (clock, expected) = (Clock::new(), Rc::new(Expected::learnt(setup.root)));
         let began_at = clock.now();
-        let count = setup.machines.len() as u64;
-        let place = |(i, &model): (usize, &Model)| {
+        let kinds = setup.machines.kinds();
+        let count = kinds.len() as u64;
+        let place = |(i, kind): (usize, Kind)| {
             let random = Random::part(setup.seed, 1_000 + i as u64);
-            let machine = Machine::new(model, identity(i, model), expected.clone(), random, setup.rounds);
+            let identity = identity(i, &kind);
+            let machine = Machine::new(kind, identity, expected.clone(), random, setup.rounds);
             let after = setup.power_on.times(i as u64).as_micros() / count.max(1);
             let powered_at = began_at + Duration::from_micros(after);
             Place { machine, connections: None, powered_at, done_at: None, armed: powered_at }
         };
-        let places: Vec<_> = setup.machines.iter().enumerate().map(place).collect();
+        let places: Vec<_> = kinds.into_iter().enumerate().map(place).collect();
         let macs = places.iter().enumerate().map(|(i, place)| (place.machine.known.identity.mac, i));
         Ok(Self {
             port,
@@ -163,7 +184,7 @@ impl Rack {
     fn receive(&mut self) -> io::Result<Drained> {
         let mut drained = Drained { datagrams: false, streams: false };
         for _ in 0..BATCHES {
-            let received = self.port.receive(Kind::Datagrams)?;
+            let received = self.port.receive(frames::Kind::Datagrams)?;
             let now = self.clock.now();
             for index in 0..received {
                 self.on_datagram(now, index);
@@ -174,7 +195,7 @@ impl Rack {
                 break;
             }
         }
-        let received = self.port.receive(Kind::Streams)?;
+        let received = self.port.receive(frames::Kind::Streams)?;
         let now = self.clock.now();
         for index in 0..received {
             self.on_segment(now, index);
@@ -348,9 +369,8 @@ impl Rack {
         let booted = self.places.iter().filter(is_booted);
         let times = booted.filter_map(|place| Some(place.done_at?.since(place.powered_at))).collect();
         for (machine, place) in self.places.iter().enumerate() {
-            if !is_booted(&place) {
-                let failure: Option<Failure> = place.machine.failure;
-                self.checker.report(Violation::Unbooted { machine, failure });
+            if place.machine.stage() == Stage::Failed {
+                self.checker.report(Violation::Unbooted { machine, failure: place.machine.failure });
             }
         }
         let last = self.places.iter().filter_map(|place| place.done_at).max().unwrap_or(now);
@@ -371,9 +391,12 @@ impl Rack {
 }
 
 /// Who a machine is: MAC addresses of one prefix, and a UUID where its model has one
-fn identity(i: usize, model: Model) -> Identity {
+fn identity(i: usize, kind: &Kind) -> Identity {
     let [.., high, low] = (i as u64).to_be_bytes();
     let [a, b, c] = PREFIX;
-    let mac = MacAddr([a, b, c, model.number(), high, low]);
-    Identity::new(mac, model)
+    let number = match kind {
+        Kind::Model(model) => model.number(),
+        Kind::Clone(_) => CLONE,
+    };
+    Identity::new(MacAddr([a, b, c, number, high, low]), kind)
 }

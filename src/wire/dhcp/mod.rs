@@ -18,6 +18,7 @@ use zerocopy::{
     network_endian::{U16, U32},
 };
 
+use options::Index;
 pub use options::{Options, SubOptions};
 pub use typed::{IpxeFeatures, RelayAgent, UserClass};
 pub use writer::{PAYLOAD_LEN_MAX, PAYLOAD_LEN_MIN, Writer, payload_limit};
@@ -41,6 +42,9 @@ pub const BROADCAST: u16 = 0x8000;
 pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Bytes of the fixed part, before the cookie.
 pub const HEADER_LEN: usize = size_of::<Header>();
+/// Offsets of the two text fields.
+const SNAME: usize = HEADER_LEN - 128 - 64;
+const FILE: usize = HEADER_LEN - 128;
 
 /// The fixed part of a message (RFC 2131 §2): 236 bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
@@ -208,11 +212,13 @@ super::error_text!(Error {
 /// option whose length is wrong, as if it were absent.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
+    bytes: &'a [u8],
     header: &'a Header,
     /// Behind the cookie; `None` in BOOTP without one.
     area: Option<&'a [u8]>,
     /// Option 52: bit 0 for `file`, bit 1 for `sname`.
     overload: u8,
+    first: Index,
 }
 
 impl<'a> Message<'a> {
@@ -226,9 +232,13 @@ impl<'a> Message<'a> {
             return Err(Error::HardwareLength);
         }
         let area = rest.strip_prefix(&MAGIC_COOKIE);
-        let mut message = Self { header, area, overload: 0 };
+        let mut message = Self { bytes, header, area, overload: 0, first: Index::EMPTY };
+        message.first.add(HEADER_LEN + MAGIC_COOKIE.len(), area.unwrap_or_default());
         if let Some(&[overload]) = message.option(code::OVERLOAD) {
             message.overload = overload & 3;
+            let [file, sname] = message.overloaded();
+            message.first.add(FILE, file);
+            message.first.add(SNAME, sname);
         }
         Ok(message)
     }
@@ -242,15 +252,29 @@ impl<'a> Message<'a> {
     /// All options in order of precedence: option area, `file`, `sname` (RFC 2131 §4.1).
     #[must_use]
     pub fn options(&self) -> Options<'a> {
-        let file = if self.overload & 1 != 0 { &self.header.file[..] } else { &[] };
-        let sname = if self.overload & 2 != 0 { &self.header.sname[..] } else { &[] };
+        let [file, sname] = self.overloaded();
         Options::new([self.area.unwrap_or_default(), file, sname])
     }
 
     /// The first instance of an option.
     #[must_use]
     pub fn option(&self, code: u8) -> Option<&'a [u8]> {
-        self.options().find(|&(found, _)| found == code).map(|(_, value)| value)
+        let at = self.first.at(code)?;
+        let (&len, rest) = self.bytes.get(at..)?.split_first()?;
+        rest.get(..usize::from(len))
+    }
+
+    /// Where in the message the first instance of an option has its value.
+    #[must_use]
+    pub fn place(&self, code: u8) -> Option<usize> {
+        self.first.at(code).map(|at| at + 1)
+    }
+
+    /// `file` and `sname`, where they hold options
+    fn overloaded(&self) -> [&'a [u8]; 2] {
+        let file = if self.overload & 1 != 0 { &self.header.file[..] } else { &[] };
+        let sname = if self.overload & 2 != 0 { &self.header.sname[..] } else { &[] };
+        [file, sname]
     }
 
     /// All instances of an option as one value (RFC 3396 §7), joined in `scratch` where there are several.

@@ -37,6 +37,48 @@ impl<'a> Iterator for Options<'a> {
     }
 }
 
+/// Where in a message the first instance of each option is: at its length.
+///
+/// A request is asked for some thirty options, few of which it has; its option area is walked once for them all.
+#[derive(Clone, Copy)]
+pub(super) struct Index([u16; 256]);
+
+impl Index {
+    /// No option. Nothing begins at 0, where the fixed part is.
+    pub(super) const EMPTY: Self = Self([0; 256]);
+
+    /// Takes up an area that begins at `start` in its message. What lies behind 64 KiB is left out: no datagram is as long.
+    pub(super) fn add(&mut self, start: usize, area: &[u8]) {
+        let mut at = 0;
+        while let Some(&code) = area.get(at) {
+            at += 1;
+            if code == code::PAD {
+                continue;
+            }
+            let (Some(&len), Ok(place)) = (area.get(at), u16::try_from(start + at)) else { return };
+            let end = at + 1 + usize::from(len);
+            if code == code::END || end > area.len() {
+                return;
+            }
+            let first = &mut self.0[usize::from(code)];
+            if *first == 0 {
+                *first = place;
+            }
+            at = end;
+        }
+    }
+
+    pub(super) fn at(&self, code: u8) -> Option<usize> {
+        Some(usize::from(self.0[usize::from(code)])).filter(|&at| at > 0)
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries((0..=u8::MAX).filter(|&code| self.at(code).is_some())).finish()
+    }
+}
+
 /// Splits a length-prefixed value off the front.
 fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&len, rest) = bytes.split_first()?;

@@ -260,3 +260,31 @@ fn the_limit_leaves_room_for_end() {
     assert_eq!(writer.finish(), 240 + 202 + 1);
     assert!(Writer::new(&mut [0; 299], &request()).is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn the_index_finds_what_a_walk_finds(
+        overload in 0_u8..4,
+        options in proptest::collection::vec((0_u8..8, proptest::collection::vec(0_u8.., 0..9)), 0..12),
+        junk in proptest::collection::vec(0_u8.., 0..64),
+        fields in proptest::collection::vec(0_u8..6, 192),
+    ) {
+        let mut header = request();
+        header.sname.copy_from_slice(&fields[..64]);
+        header.file.copy_from_slice(&fields[64..]);
+        let mut area = vec![code::OVERLOAD, 1, overload];
+        for (code, value) in &options {
+            area.extend_from_slice(&[*code, u8::try_from(value.len()).expect("short")]);
+            area.extend_from_slice(value);
+        }
+        area.extend_from_slice(&junk);
+        let bytes = message(&header, &area);
+        for len in [bytes.len(), bytes.len() - junk.len() / 2, HEADER_LEN + 4, HEADER_LEN] {
+            let message = Message::parse(&bytes[..len]).expect("a message");
+            for code in 0..=u8::MAX {
+                let walked = message.options().find(|&(found, _)| found == code).map(|(_, value)| value);
+                assert_eq!(message.option(code), walked, "option {code} of {len} bytes");
+            }
+        }
+    }
+}

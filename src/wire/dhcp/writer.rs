@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use zerocopy::IntoBytes;
 
-use super::{HEADER_LEN, Header, MAGIC_COOKIE, code};
+use super::{FILE, Header, MAGIC_COOKIE, SNAME, code};
 use crate::wire::{Full, buffer::Buffer};
 
 /// The shortest payload a reply has: BOOTP's 300 bytes (RFC 951 §3). U-Boot's BOOTP and old relays drop less.
@@ -12,10 +12,6 @@ pub const PAYLOAD_LEN_MIN: usize = 300;
 
 /// The longest payload a reply may have: EDK2 ignores offers above it.
 pub const PAYLOAD_LEN_MAX: usize = 1472;
-
-/// Offsets of the two text fields.
-const SNAME: usize = HEADER_LEN - 128 - 64;
-const FILE: usize = HEADER_LEN - 128;
 
 /// The longest reply payload for a client with that option 57.
 ///

@@ -1,5 +1,7 @@
 //! Request heads: what a client asks for, or the status it gets instead.
 
+use std::mem::MaybeUninit;
+
 /// The longest head taken, blank line included.
 pub const HEAD_LEN_MAX: usize = 8192;
 /// The most header lines taken. ONIE sends about fifteen, browsers twenty.
@@ -122,9 +124,10 @@ impl Error {
 /// Reads a request head off the front of what a connection has received.
 pub fn parse_request(bytes: &[u8]) -> Result<Parsed<'_>, Error> {
     let window = &bytes[..bytes.len().min(HEAD_LEN_MAX)];
-    let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut lines);
-    let len = match request.parse(window) {
+    // To fill a table of lines that are not there would take longer than to parse.
+    let mut lines = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let len = match request.parse_with_uninit_headers(window, &mut lines) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if window.len() == HEAD_LEN_MAX => return Err(Error::HeadTooLong),
         Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),

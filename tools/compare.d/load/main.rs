@@ -8,6 +8,7 @@
 // Sizes here are of frames, rates and files that this program itself makes.
 #![allow(clippy::cast_possible_truncation)]
 
+mod chart;
 mod dhcp;
 mod floor;
 mod frame;
@@ -16,6 +17,7 @@ mod measure;
 mod memory;
 mod ready;
 mod report;
+mod storm;
 mod sys;
 mod tftp;
 mod tftp_client;
@@ -43,6 +45,8 @@ enum Command {
     Http(http::Arguments),
     /// What one idle transfer or connection costs a server in memory
     Memory(memory::Arguments),
+    /// A rack that is switched on
+    Storm(storm::Arguments),
     /// Waits until a server answers
     Ready(ready::Arguments),
     /// A server that does the least
@@ -50,6 +54,8 @@ enum Command {
     Floor(floor::Floor),
     /// Writes a file whose bytes do not repeat
     Make { file: PathBuf, bytes: usize },
+    /// A chart of racks that are switched on
+    Chart(chart::Arguments),
     /// Results, one a line on the standard input, as a table
     Report(report::Arguments),
 }
@@ -60,9 +66,11 @@ fn main() -> ExitCode {
         Command::Tftp(arguments) => tftp::run(&arguments),
         Command::Http(arguments) => http::run(&arguments),
         Command::Memory(arguments) => memory::run(&arguments),
+        Command::Storm(arguments) => storm::run(&arguments),
         Command::Ready(arguments) => ready::run(&arguments),
         Command::Floor(floor) => floor::run(&floor),
         Command::Make { file, bytes } => make(&file, bytes),
+        Command::Chart(arguments) => chart::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
     };
     match result {

@@ -84,6 +84,10 @@ fn metric(row: &str) -> Metric {
             of: |r| share(r, "requests", "server_cpu_us").map(|each| each * 1e6),
         },
         "memory-tftp" | "memory-http" => less("bytes each", |r| number(r, "bytes_each")),
+        _ if row.starts_with("storm-") => less("s until the last is up", |r| {
+            let all = number(r, "booted") == number(r, "machines");
+            number(r, "boot_max_us").filter(|_| all).map(|us| us / 1e6)
+        }),
         "walk" | "walk-loaded" => less("µs a walk", |r| number(r, "walk_p50_us")),
         _ => less("CPU s a GB", |r| share(r, "server_cpu_us", "bytes").map(|each| each * 1e3)),
     }
@@ -138,11 +142,13 @@ impl Server {
         let mut words = Vec::new();
         let mut say = |word: Option<String>| words.extend(word);
         let of = |name: &'static str| self.median_of(move |result| number(result, name));
+        let is_storm = of("booted").is_some();
+        say(self.median_of(|r| share(r, "booted", "machines")).map(|up| format!("{:.1} % up", up * 100.0)));
         say(of("opened").map(|opened| format!("{opened:.0} opened")));
         say(self.median_of(|r| share(r, "lost", "asked")).map(|lost| format!("lost {:.2} %", lost * 100.0)));
         say(of("unfinished").filter(|&left| left > 0.0).map(|left| format!("{left:.0} never ended")));
         say(of("wrong").filter(|&wrong| wrong > 0.0).map(|wrong| format!("{wrong:.0} wrong")));
-        for (name, whole) in [("exchange", true), ("walk", true), ("request", false)] {
+        for (name, whole) in [("boot", false), ("exchange", true), ("walk", true), ("request", false)] {
             let at = |quantile: &str| {
                 let key = format!("{name}_{quantile}_us");
                 self.median_of(|result| number(result, &key))
@@ -154,6 +160,20 @@ impl Server {
         let ratio = self.median_of(|r| share(r, "transfer_p99_us", "transfer_p50_us"));
         say(ratio.filter(|_| of("walks").is_none()).map(|ratio| format!("p99/p50 {ratio:.2}")));
         say(of("timeouts").map(|timeouts| format!("{timeouts:.0} time-outs")));
+        for (name, what) in [
+            ("dhcp_unanswered", "DHCP unanswered"),
+            ("tftp_retries", "TFTP again"),
+            ("http_retries", "HTTP again"),
+        ] {
+            say(of(name).map(|count| format!("{count:.0} {what}")));
+        }
+        say(of("lost_frames")
+            .filter(|&lost| lost > 0.0)
+            .map(|lost| format!("{lost:.0} frames lost by the load")));
+        say(of("server_cpu_us").filter(|_| is_storm).map(|us| format!("CPU {:.2} s", us / 1e6)));
+        if is_storm {
+            return words.join(", ");
+        }
         let speed = self.median_of(|r| share(r, "bytes", "wall_us"));
         say(speed.filter(|&speed| speed > 0.0).map(|speed| format!("{speed:.0} MB/s")));
         say(self.median_of(|r| share(r, "server_cpu_us", "wall_us")).map(|busy| format!("busy {busy:.2}")));

@@ -200,6 +200,23 @@ pub(crate) fn receive_whole(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
+/// Connections are accepted with their first bytes
+pub(crate) fn defer_accept(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)
+}
+
+/// How many connections wait in a listener's queue
+pub(crate) fn accept_queue_len(listener: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: a `tcp_info` of zeros is a valid one.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: `info` has room for `len` bytes, and both outlive the call.
+    let result =
+        unsafe { libc::getsockopt(listener.as_raw_fd(), level, name, (&raw mut info).cast(), &raw mut len) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info.tcpi_unacked) }
+}
+
 fn set(
     socket: BorrowedFd<'_>,
     level: libc::c_int,

@@ -1,6 +1,7 @@
-//! A link between one client and the server, in virtual time, that loses, repeats and delays packets by a seed.
+//! A link between one client and the server, in virtual time, that loses, repeats and delays packets by a seed, or at
+//! the port of a switch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::clients::Client;
 use super::*;
@@ -34,6 +35,55 @@ impl Dice {
     }
 }
 
+/// A cable, which frames are on one after the other
+pub(super) struct Cable {
+    frame: Duration,
+    free_at: Instant,
+}
+
+impl Cable {
+    /// A cable that a frame is on for so long
+    pub(super) fn new(frame: Duration) -> Self {
+        Self { frame, free_at: Instant::ZERO }
+    }
+
+    /// When a frame has passed that comes to it at `at`
+    pub(super) fn pass(&mut self, at: Instant) -> Instant {
+        self.free_at = self.free_at.max(at) + self.frame;
+        self.free_at
+    }
+}
+
+/// A switch's port, with its client's cable, before which it keeps a few frames
+pub(super) struct SwitchPort {
+    cable: Cable,
+    room: usize,
+    leaving: VecDeque<Instant>,
+    /// Frames that came while it kept all that it can
+    pub(super) lost: u64,
+}
+
+impl SwitchPort {
+    pub(super) fn new(room: usize, cable: Cable) -> Self {
+        Self { cable, room, leaving: VecDeque::new(), lost: 0 }
+    }
+
+    /// When a frame has passed that comes to it at `at`; `None`: it is lost
+    pub(super) fn pass(&mut self, at: Instant) -> Option<Instant> {
+        while self.leaving.front().is_some_and(|&left| left <= at) {
+            self.leaving.pop_front();
+        }
+        // The one that is on the cable takes no room.
+        if self.leaving.len() > self.room {
+            self.lost += 1;
+            return None;
+        }
+        let left = self.cable.pass(at);
+        self.leaving.push_back(left);
+        Some(left)
+    }
+}
+
 #[derive(Clone, Copy)]
 enum End {
     Server,
@@ -50,6 +100,10 @@ pub(super) struct Link {
     pub(super) faulty: u64,
     /// When the client had it all
     pub(super) done_at: Option<Instant>,
+    /// The server's cable, and the port that the client's cable is in
+    pub(super) way: Option<(Cable, SwitchPort)>,
+    /// One way
+    pub(super) latency: Duration,
     faults: Faults,
     dice: Dice,
     flying: BTreeMap<(Instant, u64), (End, Vec<u8>)>,
@@ -57,7 +111,7 @@ pub(super) struct Link {
 }
 
 const PORT: u16 = 2070;
-/// One way
+/// One way, unless another is set
 const LATENCY: Duration = Duration::from_micros(400);
 
 impl Link {
@@ -68,6 +122,8 @@ impl Link {
             leaves: false,
             faulty: 0,
             done_at: None,
+            way: None,
+            latency: LATENCY,
             faults,
             dice: Dice::new(seed),
             flying: BTreeMap::new(),
@@ -132,7 +188,12 @@ impl Link {
         let lost = self.dice.hit(self.faults.lost);
         let doubled = self.dice.hit(self.faults.doubled);
         self.faulty += u64::from(late) + u64::from(lost) + u64::from(doubled);
-        let mut at = self.lab.now + LATENCY;
+        let passed = match (&mut self.way, end) {
+            (Some((cable, port)), End::Client) => port.pass(cable.pass(self.lab.now)),
+            _ => Some(self.lab.now),
+        };
+        let Some(passed) = passed else { return };
+        let mut at = passed + self.latency;
         if late {
             at += Duration::from_micros(self.dice.below(3_000));
         }

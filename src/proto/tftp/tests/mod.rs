@@ -6,6 +6,7 @@ mod clients;
 mod hostile;
 mod link;
 mod loss;
+mod ports;
 mod requests;
 mod resends;
 

@@ -1,4 +1,5 @@
-//! Whatever a connection sends is taken for a request for the one file.
+//! Whatever a connection sends is taken for a request for the one file. A connection is accepted with its request
+//! (TCP_DEFER_ACCEPT) and answered at once; one that is closed after that is never registered.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -11,7 +12,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::sys::send_file;
+use crate::sys::{accept_queue_len, defer_accept, send_file};
 
 /// A larger file goes by sendfile
 const SMALL: u64 = 64 << 10;
@@ -50,14 +51,21 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
         poll.poll(&mut events, None)?;
         for event in &events {
             if event.token() == LISTEN {
-                while let Ok((mut stream, _)) = listener.accept() {
+                // An accept that finds nothing costs as much as one that does.
+                while accept_queue_len(listener.as_fd())? > 0 {
+                    let Ok((stream, _)) = listener.accept() else { continue };
+                    let mut connection = Connection { stream, offset: 0, is_answering: false };
+                    if !serve(&mut connection, &reply, &file, sent_by_file, arguments.close).unwrap_or(false)
+                    {
+                        continue;
+                    }
                     let at = free.pop().unwrap_or_else(|| {
                         connections.push(None);
                         connections.len() - 1
                     });
                     let interest = Interest::READABLE | Interest::WRITABLE;
-                    poll.registry().register(&mut stream, Token(at), interest)?;
-                    connections[at] = Some(Connection { stream, offset: 0, is_answering: false });
+                    poll.registry().register(&mut connection.stream, Token(at), interest)?;
+                    connections[at] = Some(connection);
                 }
                 continue;
             }
@@ -76,6 +84,7 @@ fn listen(address: SocketAddrV4) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    defer_accept(socket.as_fd())?;
     socket.listen(4096)?;
     Ok(TcpListener::from_std(socket.into()))
 }
