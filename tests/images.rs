@@ -74,7 +74,7 @@ fn an_iso_named_on_the_command_line_boots() {
         .replace("$net_default_mac", "02:00:00:00:00:01")
         .replace("$grub_cpu-$grub_platform", "x86_64-efi");
     let menu = String::from_utf8(fetch(&net, &format!("curl -sf http://{SERVER}{path}"))).expect("text");
-    assert!(menu.contains("linux$efi $from/images/centos-7/images/pxeboot/vmlinuz inst.repo="), "{menu}");
+    assert!(menu.contains("if $linux $from/images/centos-7/images/pxeboot/vmlinuz inst.repo="), "{menu}");
 
     let base = format!("curl -sf {url}/images/pxeboot");
     assert!(fetch(&net, &format!("{base}/vmlinuz")) == kernel);
