@@ -363,6 +363,20 @@ impl<R: Fn(&Arc<Plan>, &Settings) -> Result<String, Errors>> Server<'_, R> {
             let what = reasons.join(", ");
             return self.log.say(format!("nothing is changed: a restart is needed for {what}"));
         }
+        // Read here, whether or not the configuration says anything new of them: no shard waits for a large image.
+        let opened = Library::open(&settings.images, &plan).map_err(Error::Image);
+        let mounted = |library: &Library| -> Result<Vec<_>, Error> {
+            let each = self.running.iter().map(|_| library.mounted().map_err(Error::Root));
+            each.collect()
+        };
+        let images = match opened.and_then(|library| mounted(&library)) {
+            Ok(images) => images,
+            Err(error) => {
+                return self
+                    .log
+                    .say(format!("{error}\nnothing is changed: the old configuration stays in force"));
+            }
+        };
         let log = |format| Log::new(format, &plan, self.source.file().as_deref());
         self.log.set(log(settings.log));
         if let Some(capture) = &self.capture {
@@ -370,6 +384,9 @@ impl<R: Fn(&Arc<Plan>, &Settings) -> Result<String, Errors>> Server<'_, R> {
         }
         self.log.say(format!("a new configuration is in force\n{report}"));
         self.tell(|| Control::Plan(Arc::clone(&plan)));
+        for (shard, mounted) in self.running.iter().zip(images) {
+            shard.remote.tell(Control::Images(Box::new(mounted)));
+        }
         (self.plan, self.settings) = (plan, settings);
     }
 

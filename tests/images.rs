@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use support::{Folder, Net, SERVER, Server, has, run, skip};
 
@@ -72,7 +74,7 @@ fn an_iso_named_on_the_command_line_boots() {
         .replace("$net_default_mac", "02:00:00:00:00:01")
         .replace("$grub_cpu-$grub_platform", "x86_64-efi");
     let menu = String::from_utf8(fetch(&net, &format!("curl -sf http://{SERVER}{path}"))).expect("text");
-    assert!(menu.contains("linux$efi $from/images/centos-7/images/pxeboot/vmlinuz inst.repo="), "{menu}");
+    assert!(menu.contains("if $linux $from/images/centos-7/images/pxeboot/vmlinuz inst.repo="), "{menu}");
 
     let base = format!("curl -sf {url}/images/pxeboot");
     assert!(fetch(&net, &format!("{base}/vmlinuz")) == kernel);
@@ -169,4 +171,55 @@ fn images_of_debian_packages_are_served_as_xorriso_reads_them() {
             );
         }
     }
+}
+
+#[test]
+fn images_come_and_go_by_a_signal_and_transfers_go_on() {
+    let folder = Folder::new("reload");
+    let Some((kernel, _)) = image(&folder) else { return };
+    let Some(net) = Net::new() else { return };
+    let path = folder.0.display();
+    let config = |images: &str| {
+        let images: String = images
+            .split_whitespace()
+            .map(|name| format!("[image.{name}]\niso = \"{path}/{name}.iso\"\n"))
+            .collect();
+        let network = "[[network]]\ninterface = \"s0\"\ndhcp = \"proxy\"\n";
+        folder.put("reveille.toml", format!("state-dir = \"{path}/state\"\n{network}{images}").as_bytes());
+    };
+    let copy = |name: &str| {
+        fs::copy(folder.0.join("centos-7.iso"), folder.0.join(name)).expect("a copy");
+    };
+    copy("first.iso");
+    config("first");
+    let mut server = Server::start_with_config(&net, &folder.0.join("reveille.toml"));
+    let url = |name: &str| format!("http://{SERVER}/images/{name}/images/pxeboot/vmlinuz");
+    let download = format!("curl -sf --limit-rate 2M -o {path}/slow {}", url("first"));
+    let mut slow = net.client_command("sh").arg("-c").arg(&download).spawn().expect("curl starts");
+
+    copy("second.iso");
+    config("second");
+    // The first part must have come before its image goes.
+    while !fs::metadata(folder.0.join("slow")).is_ok_and(|file| file.len() > 0) {
+        assert!(slow.try_wait().expect("a status").is_none(), "it ended before anything came");
+        thread::sleep(Duration::from_millis(10));
+    }
+    server.signal("HUP");
+    server.wait_for("/images/second/", Duration::from_secs(20));
+    let status = format!("curl -s -o {path}/got -w %{{http_code}} ");
+    // The signal is answered before each shard has heard of it.
+    let settles = |name: &str, expected: &[u8]| {
+        (0..500).any(|_| {
+            let got = fetch(&net, &format!("{status}{}", url(name)));
+            thread::sleep(Duration::from_millis(10));
+            got == expected
+        })
+    };
+    assert!(settles("second", b"200") && fs::read(folder.0.join("got")).expect("the file") == kernel);
+    assert!(settles("first", b"404"));
+    assert!(slow.wait().expect("curl ends").success());
+    assert!(
+        fs::read(folder.0.join("slow")).expect("the file") == kernel,
+        "it went on with the image that is gone"
+    );
 }

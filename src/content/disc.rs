@@ -1,20 +1,26 @@
 //! An ISO image on disk: opened once for all shards, and looked at again before each file that is opened from it
 //!
-//! A [`Drive`] is a path; a [`Disc`] is what lies there at a time. Where the operator puts another image in place of it,
-//! the next open reads the new one, once for all shards; who reads a file of the old one goes on with that where it was
-//! replaced, and gets an error where it was written over.
+//! A [`Drive`] is a path; a [`Disc`] is what lies there at a time. Where the operator puts another image in place of it, the
+//! next open has the new one read, once for all shards and on a thread of its own: who opens in the meantime gets the old one
+//! where it was replaced, and is told to come again where it was written over. Who reads a file of the old one goes on with
+//! that, or gets an error, likewise.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::iso::{self, Fault, Index};
 use super::root::{Seen, Version};
 use super::sys;
 use crate::boot::image::Miss;
+
+/// How long an open waits for the image that it found replaced: most are read in less, and no shard may stand still for longer
+const READ_WAIT: Duration = Duration::from_millis(20);
 
 /// One version of an image
 #[derive(Debug)]
@@ -38,13 +44,25 @@ impl Disc {
         }
         Ok(Self { file, seen, index })
     }
+
+    /// Whether the bytes that its index is of are still there
+    fn holds(&self) -> bool {
+        let mut seen = self.seen;
+        seen.is_held_by(&self.file)
+    }
 }
 
 /// Where an image lies
 #[derive(Debug)]
 pub(super) struct Drive {
     path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     latest: Mutex<Latest>,
+    is_read: Condvar,
 }
 
 #[derive(Debug)]
@@ -52,6 +70,21 @@ struct Latest {
     version: Version,
     /// `None`: what lies there cannot be served
     disc: Option<Arc<Disc>>,
+    is_reading: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Latest> {
+        // A panic while it was held left either version whole.
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, path: &Path, version: Version) {
+        let disc = Disc::open(path).ok().map(Arc::new);
+        let version = disc.as_ref().map_or(version, |disc| disc.seen.version);
+        *self.lock() = Latest { version, disc, is_reading: false };
+        self.is_read.notify_all();
+    }
 }
 
 /// Why an image cannot be served
@@ -70,8 +103,9 @@ impl Drive {
     /// Reads the image
     pub(super) fn open(path: &Path) -> Result<Self, Unserved> {
         let disc = Disc::open(path).map_err(|fault| Unserved(path.to_owned(), fault))?;
-        let latest = Latest { version: disc.seen.version, disc: Some(Arc::new(disc)) };
-        Ok(Self { path: path.to_owned(), latest: Mutex::new(latest) })
+        let latest = Latest { version: disc.seen.version, disc: Some(Arc::new(disc)), is_reading: false };
+        let shared = Shared { latest: Mutex::new(latest), is_read: Condvar::new() };
+        Ok(Self { path: path.to_owned(), shared: Arc::new(shared) })
     }
 
     /// The version of what lies there now, by one call
@@ -85,15 +119,24 @@ impl Drive {
         if let Some(disc) = known.as_ref().filter(|disc| disc.seen.version == version) {
             return Ok(Arc::clone(disc));
         }
-        // A panic while it was held left either version whole.
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.version != version {
-            *known = None;
-            let disc = Disc::open(&self.path).ok().map(Arc::new);
-            let version = disc.as_ref().map_or(version, |disc| disc.seen.version);
-            *latest = Latest { version, disc };
+        let mut latest = self.shared.lock();
+        if latest.version != version && !latest.is_reading {
+            latest.is_reading = self.start_reading(version);
+            let waited =
+                self.shared.is_read.wait_timeout_while(latest, READ_WAIT, |latest| latest.is_reading);
+            (latest, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        if latest.is_reading || latest.version != version {
+            return latest.disc.clone().filter(|disc| disc.holds()).ok_or(Miss::Busy);
         }
         known.clone_from(&latest.disc);
         known.clone().ok_or(Miss::Unreadable)
+    }
+
+    /// Has what lies there now read; false where there is no thread left for it
+    fn start_reading(&self, version: Version) -> bool {
+        let (shared, path) = (Arc::clone(&self.shared), self.path.clone());
+        let read = move || shared.read(&path, version);
+        thread::Builder::new().name("image".to_owned()).spawn(read).is_ok()
     }
 }

@@ -150,11 +150,6 @@ impl Library {
         self.shelves.iter().find(|shelf| shelf.name == name)?.bootable.as_ref()
     }
 
-    /// What is generated for loaders
-    pub(super) fn catalogue(&self) -> Option<Catalogue> {
-        self.catalogue.clone()
-    }
-
     /// Loaders for a root that has none
     pub fn loaders(&self) -> Loaders {
         let mut loaders = Loaders::default();
@@ -174,7 +169,15 @@ impl Library {
     }
 
     /// A shard's own way to the images
-    pub(super) fn mounts(&self) -> io::Result<Vec<Mount>> {
+    ///
+    /// # Errors
+    /// Where a directory cannot be opened any more; the error names it.
+    pub fn mounted(&self) -> io::Result<Mounted> {
+        let (catalogue, loaders) = (self.catalogue.clone(), self.loaders());
+        Ok(Mounted { mounts: self.mounts()?, catalogue, loaders })
+    }
+
+    fn mounts(&self) -> io::Result<Vec<Mount>> {
         let mount = |shelf: &Shelf| {
             let place = match &shelf.place {
                 ShelfPlace::Iso(drive) => Place::Iso { drive: Arc::clone(drive), known: None },
@@ -242,6 +245,14 @@ impl Folder for Inside {
         self.tree.close(image.id);
         bytes
     }
+}
+
+/// The images as one shard serves them, with what is generated from them and the loaders that go with them
+#[derive(Debug)]
+pub struct Mounted {
+    pub(super) mounts: Vec<Mount>,
+    pub(super) catalogue: Option<Catalogue>,
+    pub(super) loaders: Loaders,
 }
 
 /// An image as one shard sees it

@@ -28,7 +28,7 @@ mod table;
 mod tree;
 
 pub use disc::Unserved;
-pub use library::{Library, LibraryError};
+pub use library::{Library, LibraryError, Mounted};
 pub use loaders::Loaders;
 pub use media::type_of;
 pub use memory::Memory;

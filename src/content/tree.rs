@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::disc::Disc;
 use super::iso::{Extent, What};
-use super::library::{FOLDER, Library, Mount, Place, Within, within};
+use super::library::{FOLDER, Library, Mount, Mounted, Place, Within, within};
 use super::listed::Listed;
 use super::listing;
 use super::loaders::{self, Loaders};
@@ -42,7 +42,7 @@ pub struct Tree {
     /// What is generated for loaders; a file of the root goes before
     catalogue: Option<Catalogue>,
     /// Loaders of images and packages; those in the root go before
-    loaders: Arc<Loaders>,
+    loaders: Loaders,
     /// Who opens, as far as it is known: a generated text may be for it alone
     peer: Option<Ipv4Addr>,
     table: Table,
@@ -89,18 +89,26 @@ impl Tree {
     /// # Errors
     /// As [`Tree::open`]
     pub fn with_images(root: Option<&Path>, library: &Library) -> io::Result<Self> {
-        let (root, mounts) = (root.map(Root::open).transpose()?, library.mounts()?);
+        let root = root.map(Root::open).transpose()?;
+        let Mounted { mounts, catalogue, loaders } = library.mounted()?;
         Ok(Self {
             root,
             mounts,
-            catalogue: library.catalogue(),
-            loaders: Arc::new(library.loaders()),
+            catalogue,
+            loaders,
             peer: None,
             table: Table::default(),
             snapshots: Arc::new(Snapshots::new()),
             now: None,
             key: Vec::new(),
         })
+    }
+
+    /// Serves these images in place of those until now. Who reads a file of one of those goes on with it, and each later open is
+    /// of these: a name never means both.
+    pub fn remount(&mut self, mounted: Mounted) {
+        Mounted { mounts: self.mounts, catalogue: self.catalogue, loaders: self.loaders } = mounted;
+        self.table.close_idle();
     }
 
     /// Where the bytes at `path` come from that a client at `peer` would get

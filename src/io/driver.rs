@@ -25,7 +25,7 @@ use super::stream::{Round, Streams};
 use super::tap::{Tap, TapQueue};
 use super::uring::Uring;
 use crate::boot::plan::Plan;
-use crate::content::Tree;
+use crate::content::{Mounted, Tree};
 use crate::limits::{ACCEPT_PAUSE, ACCEPT_TURN, STOP_TIME};
 use crate::proto::outbox::{Outbox, Port};
 use crate::shard::Shard;
@@ -50,6 +50,8 @@ pub enum Way {
 pub enum Control {
     /// A new plan is in force
     Plan(Arc<Plan>),
+    /// These images are served from now on
+    Images(Box<Mounted>),
     /// Nothing new begins; what has begun ends within [`STOP_TIME`]
     Stop,
     /// The end, at once
@@ -241,6 +243,7 @@ impl Driver {
                     // Files that nobody reads are let go, so that their file system can be unmounted.
                     self.shard.images().close_idle();
                 }
+                Control::Images(mounted) => self.shard.images().remount(*mounted),
                 Control::Stop => self.stop(),
                 Control::Abort => return false,
             }

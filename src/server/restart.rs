@@ -25,7 +25,6 @@ pub(super) fn needs_restart(old: (&Plan, &Settings), new: (&Plan, &Settings)) ->
     }
     let settings = [
         ("root", old.root == new.root),
-        ("image", old.images == new.images),
         ("state-dir", old.state_dir == new.state_dir),
         ("listen", old.listen == new.listen),
         ("http-port", old.http_port == new.http_port),
