@@ -1,24 +1,37 @@
-//! A shard on io_uring: datagrams and connections come as completions, in memory that was provided before.
+//! A shard on io_uring: datagrams and requests come as completions, in memory that was provided before.
 //!
 //! - datagrams: one multishot recvmsg a socket into provided buffers; no call for them but the wait itself
-//! - connections: one multishot accept, and one multishot poll each. They are read and written by the calls that the
-//!   epoll driver makes: sendfile has no operation, and a response's first bytes and its file leave in one turn
+//! - connections: one multishot accept, and one operation each at a time: a read into a provided buffer while the shard waits
+//!   for a request, else a poll for room or for the client's end
+//! - answers that lie in memory with their heads: one io_uring_enter for up to a batch of them. The rest (files by sendfile,
+//!   which the ring has no operation for, a new connection's first request, what a full socket did not take) is done by
+//!   [`super::stream`], as under epoll
 //! - waiting and all that is begun: one io_uring_enter a turn, with the timeout in it
 //!
-//! Replies leave by the calls of [`super::send`], which take a batch each already.
+//! TFTP and DHCP replies leave by the calls of [`super::send`], which take a batch each already.
 //!
-//! Measured beside epoll (Linux 6.18, a virtual machine with two processors and other work on them, server and load
-//! pinned to one each, in turn; median of the pairs' ratios of server CPU, below 1 is better for the ring):
+//! Measured beside epoll (`tools/compare --server reveille --server reveille-uring`; Linux 6.18, a virtual machine with two
+//! processors, server and load pinned to one each, in turn, three pairs; above 1 is better for the ring):
 //!
-//! | work | pairs | CPU |
+//! | work | ring |
+//! |---|---|
+//! | HTTP, 4 KiB, 64 connections kept open: requests a CPU second | 1.16 |
+//! | HTTP, 4 KiB, a new connection each: requests a CPU second | 0.93 |
+//! | HTTP, 64 MiB: bytes a CPU second | 1.03 |
+//! | TFTP, window 1: bytes a CPU second | 0.93 to 1.03 |
+//! | TFTP, window 16: bytes a CPU second | 1.01, but 0.55 in a run with much else on the machine |
+//!
+//! So `auto` is epoll: it is ahead where every machine's loader is read over a new connection, and it runs everywhere.
+//!
+//! What was tried and is left out, by bare loops (`tools/compare --server floor-ring-…`; Linux 6.18, two processors, veth):
+//!
+//! | tried | beside | came out |
 //! |---|---|---|
-//! | TFTP, window 1, 64 clients | 7 | 0.97 |
-//! | TFTP, window 16, 64 clients | 7 | 1.00 |
-//! | HTTP, 64 MiB, 64 connections | 3 | 1.00 |
-//! | HTTP, 4 KiB, 64 connections kept open | 7 | 1.04 |
-//! | HTTP, 4 KiB, a new connection each | 4 | 1.00 |
-//!
-//! All of it is within the spread of single runs on a busy machine. So `auto` is epoll, which runs everywhere.
+//! | registered files (accept into the ring's table) | the process's descriptors | 1.02 and 1.01 of the requests a CPU second: within the spread |
+//! | send without a copy, registered memory, 64 MiB files | sendfile | 0.32 beside 0.19 CPU s a GB: a veth copies after all |
+//! | send from memory, 64 MiB files | sendfile | 0.32 beside 0.19 |
+//! | TFTP windows as operations of the ring | sendmmsg | 1.01 and 1.02 of the CPU (window 1 and 16) |
+//! | multishot read of connections | a read a request | 1.06 of the requests a CPU second, but bytes that nobody has asked for take buffers from others |
 //!
 //! Multishot operations end when the kernel has no buffer, no room for completions, or no descriptor left; each is begun
 //! again as soon as there is. An operation holds its socket open, so that it is cancelled when the shard closes that.
