@@ -7,7 +7,6 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use std::{env, process, thread};
 
 use super::iso::testing::{ROOT, dots, image, record};
@@ -83,7 +82,7 @@ fn settled(tree: &mut Tree, path: &str, expected: &Result<&[u8], Miss>) {
             (Ok(bytes), _) => assert_eq!(bytes[2048], bytes[0] + 1, "parts of two versions"),
             (Err(miss), _) => assert_eq!(*miss, Miss::Busy),
         }
-        thread::sleep(Duration::from_millis(10));
+        thread::sleep(std::time::Duration::from_millis(10));
     }
     panic!("{path}: never {expected:?}");
 }
