@@ -185,9 +185,9 @@ fn draw(out: &mut String, panel: &Panel) {
         for point in &curve.points {
             let cpu = point.cpu_s.map_or(String::new(), |cpu| format!("{cpu:.1} s CPU"));
             let up = format!("{:.0} % up", point.up);
-            // A hundred of 4,500 machines is an edge: its label keeps inside the panel.
+            // The first marks are too near to one another for words below each.
             let words = if cpu.is_empty() { up } else { format!("{:.0} %, {cpu}", point.up) };
-            if point.machines >= panel.machines_max * 0.19 {
+            if point.machines >= panel.machines_max * 0.22 {
                 label(out, (x(point.machines), below + 15.0), "middle", curve.colour, &words);
             }
         }
