@@ -228,7 +228,6 @@ pub fn http(address: SocketAddrV4, shards: usize) -> Result<Vec<mio::net::TcpLis
         }
         // Accepted connections inherit it: a response's last segment does not wait for an acknowledgement.
         socket.set_tcp_nodelay(true).map_err(|e| failed("TCP_NODELAY", e))?;
-        pace_no_more(&socket);
         // A connection is accepted with its first bytes, or after a second without any: a wake-up less. Without it all is the same.
         let _ = option::set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1);
         socket.bind(&address.into()).map_err(|e| failed("bind", e))?;
@@ -243,16 +242,6 @@ pub fn http(address: SocketAddrV4, shards: usize) -> Result<Vec<mio::net::TcpLis
             Ok(mio::net::TcpListener::from_std(socket.into()))
         })
         .collect()
-}
-
-/// Linux' own congestion control in place of BBR, where a host has that. BBR paces what it sends by a timer, and on a LAN, where
-/// the clients are, the timers cost a server more than all the rest.
-fn pace_no_more(listener: &Socket) {
-    if listener.tcp_congestion().is_ok_and(|name| name.starts_with(b"bbr")) {
-        // A host may forbid the first; without either all is right, and slower.
-        let names: [&[u8]; 2] = [b"cubic", b"reno"];
-        let _ = names.iter().find(|name| listener.set_tcp_congestion(name).is_ok());
-    }
 }
 
 /// A socket for DHCP replies that the kernel routes: to a relay, or to a client that has its address. They leave from

@@ -87,17 +87,17 @@ fn options(area: &mut [u8], names: &mut Names) {
 
 /// Options that are masks, numbers, times, or say what somebody is or asks for, and not who
 #[rustfmt::skip]
-const KEPT: [u8; 40] = [
+const KEPT: [u8; 39] = [
     code::SUBNET_MASK, code::TIME_OFFSET, code::BOOT_FILE_SIZE, 19, 20, 22, 23, 24, 25, code::INTERFACE_MTU, 27, 29, 30, 31,
     34, 35, 36, 37, 38, 39, 46, 47, code::LEASE_TIME, code::OVERLOAD, code::MESSAGE_TYPE, code::PARAMETER_LIST,
-    code::MAX_MESSAGE_SIZE, code::RENEWAL_TIME, code::REBINDING_TIME, code::CLIENT_LAST_TRANSACTION, 92,
+    code::MAX_MESSAGE_SIZE, code::RENEWAL_TIME, code::REBINDING_TIME, code::CLIENT_LAST_TRANSACTION,
     code::ARCHITECTURE, code::NETWORK_INTERFACE, 108, 116, 145, code::PXELINUX_MAGIC, code::PXELINUX_REBOOT_TIME, 80, 220,
 ];
 /// Options that are lists of addresses
 #[rustfmt::skip]
-const LISTS: [u8; 34] = [
+const LISTS: [u8; 35] = [
     3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 21, 28, 32, 33, 41, 42, 44, 45, 48, 49, 50, 54, 65, 68, 69, 70, 71, 72, 73, 74, 75, 76,
-    code::SUBNET_SELECTION, code::TFTP_SERVER_ADDRESS,
+    92, code::SUBNET_SELECTION, code::TFTP_SERVER_ADDRESS,
 ];
 /// Options that are text in which some words may be names
 #[rustfmt::skip]
