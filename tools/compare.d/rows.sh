@@ -14,6 +14,8 @@ declare -A row_servers=(
     [http-4k-new]="reveille reveille-uring nginx-tuned nginx-default floor-http-4k-close"
     [shards-tftp]="reveille reveille-2-shards"
     [shards-http]="reveille reveille-2-shards"
+    [iso-http]="reveille reveille-iso"
+    [iso-tftp]="reveille reveille-iso"
     [memory-tftp]="reveille dnsmasq-tuned"
     [memory-http]="reveille nginx-tuned"
     [walk]="reveille dnsmasq-tuned"
@@ -44,6 +46,8 @@ declare -A row_says=(
     [http-4k-new]="4 KiB again and again, a new HTTP/1.0 connection each time, 64 at a time, 4 s"
     [shards-tftp]="the same as tftp-w16, by one shard on processor 0, or by two on 0 and 1, where the load is too"
     [shards-http]="the same as http-64m, by one shard on processor 0, or by two on 0 and 1, where the load is too"
+    [iso-http]="the same as http-64m, from a directory and from within an ISO image of it"
+    [iso-tftp]="the same as tftp-w16, from a directory and from within an ISO image of it"
     [memory-tftp]="resident memory of 10,000 transfers whose client is silent"
     [memory-http]="resident memory of 10,000 connections kept open after a request"
     [walk]="one machine looks for 11 names that are missing, one after the other, 3 s"
@@ -53,8 +57,8 @@ declare -A row_says=(
 )
 
 row_names() {
-    printf '%s\n' dhcp tftp-w1-64 tftp-w1-900 tftp-w16 tftp-w44 tftp-w16-cut http-64m http-4k http-4k-new shards-tftp shards-http memory-tftp memory-http \
-        walk walk-loaded storm-400 storm-1000
+    printf '%s\n' dhcp tftp-w1-64 tftp-w1-900 tftp-w16 tftp-w44 tftp-w16-cut http-64m http-4k http-4k-new shards-tftp shards-http \
+        iso-http iso-tftp memory-tftp memory-http walk walk-loaded storm-400 storm-1000
 }
 
 # What a chart is drawn of: the last two of these are in the table, too.
@@ -99,6 +103,8 @@ run_load() {
         http-64m | shards-http) on_client load http "$http" --file 64m.bin "${cgroup[@]}" ;;
         http-4k) on_client load http "$http" --file 4k.bin --seconds 4 "${cgroup[@]}" ;;
         http-4k-new) on_client load http "$http" --file 4k.bin --seconds 4 --new "${cgroup[@]}" ;;
+        iso-http) on_client load http "$http" --file images/files/64m.bin "${cgroup[@]}" ;;
+        iso-tftp) on_client load tftp "$tftp" --file images/files/4m.bin --clients 64 --times 16 --windowsize 16 --whole "${cgroup[@]}" ;;
         memory-tftp) on_client load memory tftp "$tftp" --file 4m.bin "${cgroup[@]}" ;;
         memory-http) on_client load memory http "$http" --file 4k.bin "${cgroup[@]}" ;;
         walk) on_client load tftp "$tftp" --clients 0 --walk --seconds 3 "${cgroup[@]}" ;;
@@ -116,6 +122,8 @@ verify_row() {
         tftp-w*) on_client load tftp "$tftp" --clients 8 --windowsize "${1#tftp-w}" --whole --verify "$root/4m.bin" ;;
         shards-tftp) on_client load tftp "$tftp" --clients 8 --windowsize 16 --whole --verify "$root/4m.bin" ;;
         http-64m | shards-http) on_client load http "$http" --file 64m.bin --connections 4 --verify "$root/64m.bin" ;;
+        iso-http) on_client load http "$http" --file images/files/64m.bin --connections 4 --verify "$root/64m.bin" ;;
+        iso-tftp) on_client load tftp "$tftp" --file images/files/4m.bin --clients 8 --windowsize 16 --whole --verify "$root/4m.bin" ;;
         http-4k) on_client load http "$http" --file 4k.bin --times 10 --verify "$root/4k.bin" ;;
         http-4k-new) on_client load http "$http" --file 4k.bin --times 10 --new --verify "$root/4k.bin" ;;
     esac

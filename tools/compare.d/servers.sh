@@ -16,10 +16,14 @@ processors_of() {
 start_server() {
     local protocol=${2%%-*}
     [[ $2 != walk* && $2 != memory-tftp ]] || protocol=tftp
-    [[ $2 != memory-http ]] || protocol=http
+    [[ $2 != memory-http && $2 != iso-http ]] || protocol=http
+    [[ $2 != iso-tftp ]] || protocol=tftp
     cd "$state"
     case $1 in
-        reveille | reveille-2-shards) exec_reveille "$protocol" auto ;;
+        reveille-iso) exec_reveille "$protocol" auto "iso = \"$work/files.iso\"" ;;
+        reveille | reveille-2-shards)
+            [[ $2 != iso-* ]] || exec_reveille "$protocol" auto "dir = \"$root\""
+            exec_reveille "$protocol" auto ;;
         dnsmasq+nginx) exec_dnsmasq_and_nginx ;;
         reveille-*) exec_reveille "$protocol" "${1#reveille-}" ;;
         dnsmasq-*) exec_dnsmasq "${1#dnsmasq-}" "$protocol" ;;
@@ -42,12 +46,13 @@ start_server() {
     esac
 }
 
-# One configuration for all rows: files by TFTP and HTTP always, leases that are synced to the disk for DHCP. It does not
-# look whether an address is taken, as Kea never does and the tuned dnsmasq does not.
+# exec_reveille PROTOCOL DRIVER [IMAGE]: one configuration for all rows: files by TFTP and HTTP always, leases that are synced to
+# the disk for DHCP. It does not look whether an address is taken, as Kea never does and the tuned dnsmasq does not.
 exec_reveille() {
     local dhcp='dhcp = "off"' rules='' root=$root
     [[ $1 != storm ]] || { rules=$(storm_rules) && root=$storm_root; }
     [[ $1 != dhcp && $1 != storm ]] || dhcp=$(printf 'dhcp = "full"\nprobe = false\nlease = "12h"\npool = ["%s-%s"]' "$pool_first" "$pool_last")
+    [[ -z ${3-} ]] || rules=$(printf '[image.files]\n%s' "$3")
     printf 'root = "%s"\nstate-dir = "%s"\n[[network]]\ninterface = "server"\n%s\n%s\n' "$root" "$state" "$dhcp" "$rules" \
         >"$state/reveille.toml"
     exec "$COMPARE_BIN" serve --config "$state/reveille.toml" --io "$2"
@@ -118,7 +123,7 @@ wait_for_server() {
     case $1 in
         dhcp) asked=(--dhcp client) ;;
         storm-*) asked=(--dhcp client --tftp "$server_ip:69" --http "$server_ip:80") ;;
-        http* | memory-http | shards-http) asked=(--http "$server_ip:80") ;;
+        http* | *-http) asked=(--http "$server_ip:80") ;;
         *) asked=(--tftp "$server_ip:69") ;;
     esac
     on_client load ready --process "$server_pid" "${asked[@]}"

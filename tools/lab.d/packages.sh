@@ -25,7 +25,7 @@ packages_clients=(atftp binutils busybox-static curl dnsmasq-base grub-rescue-pc
 
 # The servers that tools/compare measures beside ours; libwrap0 is for tftpd-hpa, which it only unpacks.
 # shellcheck disable=SC2034
-packages_compare=(atftpd dnsmasq-base iproute2 kea-dhcp4-server libwrap0 nginx-light)
+packages_compare=(atftpd dnsmasq-base iproute2 kea-dhcp4-server libwrap0 nginx-light xorriso)
 
 # missing_packages PACKAGE...: prints those that are not installed.
 missing_packages() {
