@@ -235,7 +235,7 @@ impl<I: Images> Shard<I> {
         outbox.retain_windows(first, |route, window| {
             let is_admitted = admission.admits_window(now, route, window);
             if !is_admitted {
-                self.tftp.on_held(route.to);
+                self.tftp.on_held(route.to, window.blocks);
             }
             is_admitted
         });

@@ -194,12 +194,13 @@ impl Tftp {
         self.end(event, key, Outcome::FileFailed);
     }
 
-    /// The window that was to go to this client is held back: no time runs for it until [`Tftp::on_released`]
-    pub fn on_held(&mut self, to: SocketAddrV4) {
+    /// A window of so many blocks that was to go to this client is held back, in place of any other: no time runs for its
+    /// transfer until [`Tftp::on_released`]
+    pub fn on_held(&mut self, to: SocketAddrV4, blocks: u16) {
         if let Some(key) = self.table.find(to)
             && let Some(transfer) = self.table.transfer(key)
         {
-            transfer.on_held();
+            transfer.on_held(blocks);
             self.timers.cancel(key);
         }
     }

@@ -17,6 +17,7 @@ use super::negotiation::Agreed;
 use super::pace::Pace;
 use super::round_trip::RoundTrip;
 use crate::boot::image::{Image, ImageId};
+use crate::limits::WINDOWSIZE_MAX;
 use crate::note::{Outcome, Text, TransferNote};
 use crate::proto::outbox::{Port, Route, Window};
 use crate::time::{Duration, Instant};
@@ -35,7 +36,7 @@ const COPY_WITHIN: Duration = Duration::from_millis(10);
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// Four cache lines, half of which is the name, read at the end only
-const _: () = assert!(size_of::<Option<Transfer>>() <= 256);
+const _: () = assert!(size_of::<Option<Transfer>>() <= 256 && WINDOWSIZE_MAX <= u8::MAX as u16);
 
 /// Where a transfer stands
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +88,8 @@ pub(super) struct Transfer {
     proven: bool,
     /// All of what is out was sent once: its round trip may be measured (Karn)
     clean: bool,
-    /// What is out, or its end, is held back: its time does not run
-    held: bool,
+    /// So many blocks up to `sent` are held back, not out; while there are any, no time runs
+    held: u8,
     /// The last block that the client has, all before it included
     acked: u64,
     /// The last block of the window that is out
@@ -119,7 +120,7 @@ impl Transfer {
             phase: Phase::Offered,
             proven: false,
             clean: true,
-            held: false,
+            held: 0,
             acked: 0,
             sent: 0,
             recover: 0,
@@ -173,9 +174,8 @@ impl Transfer {
         if self.acked >= self.sent {
             return self.send_next(now);
         }
-        if self.held {
-            // What is missing was never sent.
-            return Step::Wait;
+        if self.is_held() {
+            return self.hold_rest();
         }
         if recovering && self.acked >= self.recover {
             return self.send_rest(now);
@@ -257,25 +257,24 @@ impl Transfer {
         if self.proven { resend } else { resend.min(self.heard_at + PATIENCE) }
     }
 
-    /// What was to be sent is held back
-    pub(super) fn on_held(&mut self) {
-        self.held = true;
+    /// The last so many blocks of what was to be sent are held back
+    pub(super) fn on_held(&mut self, blocks: u16) {
+        self.held = u8::try_from(blocks).expect("a window is no more than WINDOWSIZE_MAX blocks");
     }
 
-    /// Blocks that were held back leave; `is_all`: the last of them. False where they are not this transfer's, or not any more
+    /// Blocks that were held back leave; `is_all`: the last of them. False where they are not this transfer's
     pub(super) fn on_released(&mut self, now: Instant, window: &Window, is_all: bool) -> bool {
-        let first = number(self.acked + 1);
-        let is_out = u64::from(window.first_block.wrapping_sub(first)) < self.sent - self.acked;
-        if !self.held || window.image != self.image || !is_out {
+        if !self.is_held() || window.image != self.image {
             return false;
         }
-        self.held = !is_all;
+        let left = u16::from(self.held).saturating_sub(window.blocks);
+        self.on_held(if is_all { 0 } else { left });
         self.sent_at = now;
         true
     }
 
     pub(super) fn is_held(&self) -> bool {
-        self.held
+        self.held > 0
     }
 
     pub(super) fn route(&self) -> Route {
@@ -389,6 +388,20 @@ impl Transfer {
         self.send_burst(now)
     }
 
+    /// The client has some of what is held back, from when that was out before, or some of what is out: in place of all that
+    /// is held back, what it does not have is, so that no block waits for its turn in vain.
+    fn hold_rest(&mut self) -> Step {
+        let out = self.sent - u64::from(self.held);
+        if out > self.acked {
+            // A client acknowledges before the window's end what comes before a gap.
+            self.clean = false;
+            self.recover = self.recover.max(out);
+            self.count_resent(out - self.acked);
+        }
+        self.held = 0;
+        Step::Send(self.blocks_between(self.acked, self.sent))
+    }
+
     /// What is out, again
     fn repeat(&mut self, now: Instant) -> Step {
         if self.phase == Phase::Offered {
@@ -421,11 +434,17 @@ impl Transfer {
         if blocks == 0 {
             return Step::Wait;
         }
+        self.held = 0;
         self.sent += blocks;
         self.count_resent(self.sent.min(self.recover).saturating_sub(before));
-        let blksize = u64::from(self.agreed.blksize);
+        Step::Send(self.blocks_between(before, self.sent))
+    }
+
+    /// The blocks behind the one at `before`, up to the one at `last`
+    fn blocks_between(&self, before: u64, last: u64) -> Window {
+        let (blksize, blocks) = (u64::from(self.agreed.blksize), last - before);
         let offset = before * blksize;
-        Step::Send(Window {
+        Window {
             image: self.image,
             offset,
             len: u32::try_from((blocks * blksize).min(self.size - offset))
@@ -433,7 +452,7 @@ impl Transfer {
             blksize: self.agreed.blksize,
             first_block: number(before + 1),
             blocks: u16::try_from(blocks).expect("a window is no more than windowsize blocks"),
-        })
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "block numbers wrap, and dice are small")]
 
 mod clients;
+mod held;
 mod hostile;
 mod link;
 mod loss;
