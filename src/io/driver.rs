@@ -375,50 +375,37 @@ impl Driver {
     /// Gives a new connection its first turn; returns when that ended
     fn begin(&mut self, now: Instant, socket: TcpStream, peer: SocketAddrV4) -> Instant {
         let Some(id) = self.shard.on_accept(now, peer) else { return now };
-        let mut round = Round {
-            clock: self.clock,
-            now,
-            shard: &mut self.shard,
-            outbox: &mut self.outbox,
-            tap: self.tap.as_ref(),
-        };
-        if let Some(socket) = self.streams.begin(id, socket, &mut round)
-            && self.kernel.watch(id, socket).is_err()
+        let (streams, kernel, mut round) = self.round(now);
+        if let Some(socket) = streams.begin(id, socket, &mut round)
+            && kernel.watch(id, socket).is_err()
         {
-            self.streams.abandon(id, &mut round);
+            streams.abandon(id, &mut round);
         }
         round.now
     }
 
     fn serve_streams(&mut self) -> io::Result<()> {
         if self.kernel.has_requests() {
-            let (clock, now) = (self.clock, self.clock.now());
-            let mut round = Round {
-                clock,
-                now,
-                shard: &mut self.shard,
-                outbox: &mut self.outbox,
-                tap: self.tap.as_ref(),
-            };
-            self.kernel.answer(&mut self.streams, &mut round)?;
+            let (streams, kernel, mut round) = self.round(self.clock.now());
+            kernel.answer(streams, &mut round)?;
             let now = round.now;
             self.flush(now);
         }
         if self.streams.is_ready() {
-            let (clock, now) = (self.clock, self.clock.now());
-            let mut round = Round {
-                clock,
-                now,
-                shard: &mut self.shard,
-                outbox: &mut self.outbox,
-                tap: self.tap.as_ref(),
-            };
-            self.streams.serve(&mut round);
+            let (streams, _, mut round) = self.round(self.clock.now());
+            streams.serve(&mut round);
             let now = round.now;
             self.forget_closed();
             self.flush(now);
         }
         Ok(())
+    }
+
+    /// What connections have their turns with, and what is needed beside it
+    fn round(&mut self, now: Instant) -> (&mut Streams, &mut dyn Kernel, Round<'_>) {
+        let (clock, tap) = (self.clock, self.tap.as_ref());
+        let round = Round { clock, now, shard: &mut self.shard, outbox: &mut self.outbox, tap };
+        (&mut self.streams, &mut *self.kernel, round)
     }
 
     fn tell_waiting(&mut self) -> io::Result<()> {
@@ -449,14 +436,8 @@ impl Driver {
             }
             self.flush(now);
         }
-        let mut round = Round {
-            clock: self.clock,
-            now,
-            shard: &mut self.shard,
-            outbox: &mut self.outbox,
-            tap: self.tap.as_ref(),
-        };
-        self.streams.on_deadline(&mut round);
+        let (streams, _, mut round) = self.round(now);
+        streams.on_deadline(&mut round);
         self.forget_closed();
         while let Some(id) = self.shard.poll_changed() {
             self.streams.on_changed(id);
