@@ -7,6 +7,9 @@
 //! ([`Tree::verify`]), and its transfers end there; what of it is in memory by then ([`Tree::load`]) is still the version that
 //! was opened, and is served to its end. Files of an ISO image are pieces of that one file, and the same holds.
 
+mod made;
+
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,6 +32,7 @@ use super::table::{Source, Table};
 use super::{media, netascii, path, sys};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
 use crate::boot::plan::Plan;
+use crate::boot::register::Ticket;
 use crate::boot::script::Catalogue;
 use crate::limits::{FRESH_TIME, NETASCII_MAX, READ_AHEAD_BYTES};
 use crate::time::Instant;
@@ -49,6 +53,8 @@ pub struct Tree {
     snapshots: Arc<Snapshots>,
     /// The time, where it is told
     now: Option<Instant>,
+    /// What the operator is to be told
+    sentences: VecDeque<String>,
     /// The name in hand: a byte for the form, the plain path, a NUL
     key: Vec<u8>,
 }
@@ -62,6 +68,8 @@ pub enum Placed {
     Iso(PathBuf, u64, u64),
     /// Written when it is asked for
     Generated(String),
+    /// Made from a template: its file, and the text or why there is none
+    Template(PathBuf, Result<String, String>),
 }
 
 /// Bytes of an image that lie side by side in a file
@@ -100,6 +108,7 @@ impl Tree {
             table: Table::default(),
             snapshots: Arc::new(Snapshots::new()),
             now: None,
+            sentences: VecDeque::new(),
             key: Vec::new(),
         })
     }
@@ -117,6 +126,15 @@ impl Tree {
         self.peer = peer;
         let opened = self.open_source();
         self.peer = None;
+        let template = self.catalogue.as_ref().and_then(|catalogue| {
+            let templates = catalogue.plan().templates();
+            Some(templates.file(&templates.find(std::str::from_utf8(self.plain()).ok()?)?))
+        });
+        if opened.is_err()
+            && let (Some(file), Some(sentence)) = (&template, self.sentences.pop_back())
+        {
+            return Some(Placed::Template(file.clone(), Err(sentence)));
+        }
         let named = |file: &File| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
         Some(match opened.ok()? {
             (Source::File(file, _), ..) => Placed::File(named(&file)?),
@@ -124,7 +142,11 @@ impl Tree {
                 Placed::Iso(named(&disc.file)?, extents.first().map_or(0, |extent| extent.offset), len)
             }
             (Source::Generated(text) | Source::Converted(text, _), ..) => {
-                Placed::Generated(String::from_utf8_lossy(&text).into_owned())
+                let text = String::from_utf8_lossy(&text).into_owned();
+                match template {
+                    Some(file) => Placed::Template(file, Ok(text)),
+                    None => Placed::Generated(text),
+                }
             }
         })
     }
@@ -363,10 +385,13 @@ impl Tree {
 
     /// The generated text in hand. It is written for this opening, and gone after it: as many bytes as
     /// [`crate::limits::GENERATED_BYTES_MAX`] allows at a time.
-    fn open_script(&self) -> Result<(Source, u64, u64), Miss> {
+    fn open_script(&mut self) -> Result<(Source, u64, u64), Miss> {
         let catalogue = self.catalogue.as_ref().ok_or(Miss::NotFound)?;
         let text = catalogue.text(self.plain(), self.peer, &|path: &str| self.lies_beside(path));
-        let text = text.ok_or(Miss::NotFound)?;
+        let text = match text {
+            Some(text) => text,
+            None => self.made_from_template().ok_or(Miss::NotFound)??,
+        };
         let len = text.len() as u64;
         Ok((Source::Generated(text.into_bytes().into()), len, 0))
     }
@@ -555,6 +580,10 @@ impl Images for Tree {
         let opened = self.open(path, form);
         self.peer = None;
         opened
+    }
+
+    fn report(&mut self, peer: Ipv4Addr, path: &[u8]) -> Option<Result<(Image, Option<Ticket>), Miss>> {
+        self.reported(peer, path)
     }
 
     fn on_plan(&mut self, plan: &Arc<Plan>) {
