@@ -24,11 +24,11 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`wire`] | bytes ↔ views: Ethernet, ARP, IPv4, UDP, DHCP, PXE, TFTP, HTTP heads, capture files. No state, time or heap |
-//! | [`boot`] | pure decisions: who asks ([`boot::client`]), what it gets ([`boot::plan`]), which address it holds ([`boot::lease`]), what lies behind a path ([`boot::image`]) |
+//! | [`boot`] | pure decisions: who asks ([`boot::client`]), what it gets ([`boot::plan`]), which address it holds ([`boot::lease`]), what lies behind a path ([`boot::image`]), what is written for it ([`boot::script`], [`boot::template`]), what is known of it beside the plan ([`boot::register`]) |
 //! | [`proto`] | machines without I/O: a datagram, bytes or a deadline in, an [`proto::outbox::Outbox`] out |
 //! | [`shard`] | one shard: owns its machines, routes events to them; the centre of the program |
 //! | [`content`] | the directory tree behind the paths, its open files, its listings |
-//! | [`store`] | leases that outlive the process |
+//! | [`store`] | leases that outlive the process, and who is done |
 //! | [`io`] | system calls, the clock, and all `unsafe` but content's one call |
 //! | [`server`] | starts and pins shards; signals, reload, drain |
 //! | [`capture`] | the conversations that a server saw, as a file |

@@ -50,7 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("import", &["boot", "config", "io", "limits", "note", "store", "wire"]),
     ("explain", &["args", "boot", "config", "content", "log", "wire"]),
     ("check", &["boot", "config", "explain", "log", "settings", "time", "wire"]),
-    ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "rack", "replay", "server", "content", "trim"]),
+    ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "rack", "replay", "server", "store", "content", "trim"]),
     ("lib", &[]),
 ];
 

@@ -109,6 +109,7 @@ impl<'c> Connection<'c> {
                     let method = match head.method {
                         Method::Get => "GET".to_owned(),
                         Method::Head => "HEAD".to_owned(),
+                        Method::Post => "POST".to_owned(),
                         Method::Other => first_word(&self.pending),
                     };
                     let target = head.path_and_query().to_owned();

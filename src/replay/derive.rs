@@ -285,6 +285,8 @@ fn rules(heard: &Heard<'_>, address: Ipv4Addr, answered: &[(&Request, &Answer)])
             boots: Boots::File(file),
             image: None,
             mode: None,
+            local: Default::default(),
+            vars: Default::default(),
             reason: Reason::Rule { number, line: 0 },
         })
         .collect()
