@@ -30,6 +30,7 @@ use signal_hook::iterator::Signals;
 use self::log_thread::LogThread;
 use self::restart::{gives_addresses, needs_restart};
 use self::summary::summary;
+use crate::boot::callers::Callers;
 use crate::boot::lease::Leases;
 use crate::boot::plan::Plan;
 use crate::capture::Capture;
@@ -193,12 +194,14 @@ fn open(
     let library = Library::open(&settings.images, plan).map_err(Error::Image)?;
     let mut drivers = Vec::with_capacity(shards);
     let snapshots = Arc::new(Snapshots::new());
+    let callers = Arc::new(Callers::new());
     let wires = Wires::new(plan.rates()).map(Arc::new);
     for sockets in Sockets::open(listen, plan.networks(), shards)? {
         let tree = Tree::with_images(settings.root.as_deref(), &library).map_err(Error::Root)?;
-        let tree = tree.sharing(Arc::clone(&snapshots));
+        let tree = tree.sharing(Arc::clone(&snapshots)).knowing(Arc::clone(&callers));
         // The first shard owns DHCP.
         let mut shard = Shard::new(Arc::clone(plan), transfers, tree, leases.take(), clock.now());
+        shard.remember_in(&callers);
         if let Some(wires) = &wires {
             shard.share_wires(Arc::clone(wires));
         }

@@ -8,6 +8,7 @@
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
+use crate::boot::callers::Callers;
 use crate::boot::client::Client;
 use crate::boot::image::{ImageId, Images};
 use crate::boot::lease::Leases;
@@ -68,6 +69,14 @@ impl<I: Images> Shard<I> {
     pub fn share_wires(&mut self, wires: Arc<Wires>) {
         self.admission = Some(Admission::new(wires));
         self.http.ask_first();
+    }
+
+    /// Remembers whom DHCP hears, where this shard has it
+    pub fn remember_in(&mut self, callers: &Arc<Callers>) {
+        if let Some(addresses) = &mut self.addresses {
+            addresses.dhcp.remember_in(Arc::clone(callers));
+            addresses.proxy.remember_in(Arc::clone(callers));
+        }
     }
 
     /// The plan in force

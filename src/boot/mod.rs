@@ -4,6 +4,7 @@
 //! `explain` and `replay` all ask it.
 
 pub mod arch;
+pub mod callers;
 pub mod client;
 pub mod distribution;
 pub mod firmware;

@@ -18,7 +18,7 @@ pub mod well_known;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::client::{Client, Loader, Uuid, Wants};
+use super::client::{Arch, Client, Loader, Uuid, Wants};
 use crate::time::Duration;
 use crate::wire::ethernet::MacAddr;
 
@@ -118,6 +118,8 @@ pub struct MenuItem {
     pub text: String,
     /// What it boots; `None` for local boot, or where another server's service answers for itself
     pub boot: Option<BootFile>,
+    /// The image that it boots: `boot` is then what a BIOS machine loads it by
+    pub image: Option<Assigned>,
     /// The servers of this type where they are not this one
     pub servers: Vec<Ipv4Addr>,
 }
@@ -197,10 +199,22 @@ pub struct Answer<'p> {
     pub boot: Option<&'p BootFile>,
     /// The menu it sees
     pub menu: Option<&'p Menu>,
+    /// The boot file that it would get without the menu
+    pub loader: Option<&'p BootFile>,
     /// The image that its loader's configuration boots
     pub image: Option<Chosen<'p>>,
     /// Why
     pub reason: Reason,
+}
+
+impl MenuItem {
+    /// What a machine of that architecture, which else gets `loader`, loads for the item. An image is booted by what asks for its
+    /// configuration afterwards. BIOS loads that out of a folder of the image's own; the names that shim and GRUB ask by lead to
+    /// no folder, so that the choice is remembered for them.
+    pub fn boot_of<'p>(&'p self, arch: Option<Arch>, loader: Option<&'p BootFile>) -> Option<&'p BootFile> {
+        let is_bios = arch.is_none_or(Arch::is_bios);
+        if self.image.is_some() && !is_bios { loader } else { self.boot.as_ref() }
+    }
 }
 
 impl Answer<'_> {
@@ -364,8 +378,8 @@ impl Plan {
             }
         }
         let mode = machine.and_then(|machine| machine.mode).or(rule_mode).unwrap_or(network.mode);
-        let answer =
-            Answer { network, subnet, mode, machine, boot: None, menu: None, image, reason: Reason::NoRule };
+        let (loader, reason) = (decision.and_then(|(boot, _)| boot), Reason::NoRule);
+        let answer = Answer { network, subnet, mode, machine, boot: None, menu: None, loader, image, reason };
         self.with_boot(answer, client, decision)
     }
 
@@ -390,8 +404,8 @@ impl Plan {
         if own_image.is_none()
             && let Some((menu, reason)) = self.menu_of(client, answer.subnet)
         {
-            let first = || menu.items.iter().find_map(|item| item.boot.as_ref());
-            let boot = decision.and_then(|(boot, _)| boot).or_else(first);
+            let first = || menu.items.iter().find_map(|item| item.boot_of(client.arch, answer.loader));
+            let boot = answer.loader.or_else(first);
             return Answer { boot, menu: Some(menu), reason, ..answer };
         }
         match decision {

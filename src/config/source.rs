@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::errors::{At, Errors};
 use super::{compile, flags, text};
 use crate::args::{Process, Setup};
+use crate::boot::callers::Caller;
 use crate::boot::image::{Form, Images};
 use crate::boot::plan::Plan;
 use crate::boot::plan::well_known::Place;
@@ -135,9 +136,9 @@ impl Files {
         Self(Tree::with_images(root, library).ok().map(RefCell::new))
     }
 
-    /// Where what is served at that name comes from, for whoever asks from `peer`
-    pub fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed> {
-        self.0.as_ref()?.borrow_mut().place(peer, name.as_bytes())
+    /// Where what is served at that name comes from, for whoever asks from `peer`, having sent that request by DHCP
+    pub fn place(&self, name: &str, peer: Option<Ipv4Addr>, caller: Option<Caller>) -> Option<Placed> {
+        self.0.as_ref()?.borrow_mut().place(peer, caller, name.as_bytes())
     }
 
     /// Whether a file of that name is served

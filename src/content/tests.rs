@@ -302,10 +302,10 @@ fn the_operators_file_goes_before_a_generated_one() {
     fs::write(root.join("pxelinux.cfg/default"), "mine").unwrap();
     assert_eq!(all(&mut tree, "pxelinux.cfg/default").unwrap(), b"mine");
     let path = root.canonicalize().unwrap().join("pxelinux.cfg/default");
-    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::File(path)));
+    assert_eq!(tree.place(None, None, b"pxelinux.cfg/default"), Some(Placed::File(path)));
     fs::remove_file(root.join("pxelinux.cfg/default")).unwrap();
     let text = String::from_utf8(generated).unwrap();
-    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::Generated(text)));
+    assert_eq!(tree.place(None, None, b"pxelinux.cfg/default"), Some(Placed::Generated(text)));
 }
 
 #[test]

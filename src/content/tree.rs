@@ -27,9 +27,10 @@ use super::root::{Root, Seen, Version};
 use super::snapshot::{Absent, Snapshots};
 use super::table::{Source, Table};
 use super::{media, netascii, path, sys};
+use crate::boot::callers::{Caller, Callers};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
 use crate::boot::plan::Plan;
-use crate::boot::script::Catalogue;
+use crate::boot::script::{Catalogue, Who};
 use crate::limits::{FRESH_TIME, NETASCII_MAX, READ_AHEAD_BYTES};
 use crate::time::Instant;
 
@@ -45,6 +46,10 @@ pub struct Tree {
     loaders: Loaders,
     /// Who opens, as far as it is known: a generated text may be for it alone
     peer: Option<Ipv4Addr>,
+    /// What DHCP heard of those who open
+    callers: Option<Arc<Callers>>,
+    /// Who is asked about, in place of who was heard
+    caller: Option<Caller>,
     table: Table,
     snapshots: Arc<Snapshots>,
     /// The time, where it is told
@@ -97,6 +102,8 @@ impl Tree {
             catalogue,
             loaders,
             peer: None,
+            callers: None,
+            caller: None,
             table: Table::default(),
             snapshots: Arc::new(Snapshots::new()),
             now: None,
@@ -111,12 +118,12 @@ impl Tree {
         self.table.close_idle();
     }
 
-    /// Where the bytes at `path` come from that a client at `peer` would get
-    pub fn place(&mut self, peer: Option<Ipv4Addr>, path: &[u8]) -> Option<Placed> {
+    /// Where the bytes at `path` come from that a client at `peer` would get, having sent that request by DHCP
+    pub fn place(&mut self, peer: Option<Ipv4Addr>, caller: Option<Caller>, path: &[u8]) -> Option<Placed> {
         self.set_key(b'o', path).ok()?;
-        self.peer = peer;
+        (self.peer, self.caller) = (peer, caller);
         let opened = self.open_source();
-        self.peer = None;
+        (self.peer, self.caller) = (None, None);
         let named = |file: &File| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
         Some(match opened.ok()? {
             (Source::File(file, _), ..) => Placed::File(named(&file)?),
@@ -133,6 +140,12 @@ impl Tree {
     #[must_use]
     pub fn sharing(self, snapshots: Arc<Snapshots>) -> Self {
         Self { snapshots, ..self }
+    }
+
+    /// Writes texts for those whom DHCP heard
+    #[must_use]
+    pub fn knowing(self, callers: Arc<Callers>) -> Self {
+        Self { callers: Some(callers), ..self }
     }
 
     /// Tells the time: a name that was looked at within [`FRESH_TIME`] is not looked at again. Without it, each open looks.
@@ -365,7 +378,10 @@ impl Tree {
     /// [`crate::limits::GENERATED_BYTES_MAX`] allows at a time.
     fn open_script(&self) -> Result<(Source, u64, u64), Miss> {
         let catalogue = self.catalogue.as_ref().ok_or(Miss::NotFound)?;
-        let text = catalogue.text(self.plain(), self.peer, &|path: &str| self.lies_beside(path));
+        let heard = || self.callers.as_ref()?.at(self.peer?);
+        let caller = self.caller.or_else(heard);
+        let who = Who { address: self.peer, caller: caller.as_ref() };
+        let text = catalogue.text(self.plain(), who, &|path: &str| self.lies_beside(path));
         let text = text.ok_or(Miss::NotFound)?;
         let len = text.len() as u64;
         Ok((Source::Generated(text.into_bytes().into()), len, 0))

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::request::Machine;
 use super::{Row, local_name};
-use crate::boot::plan::{Chosen, Plan};
+use crate::boot::callers::Caller;
+use crate::boot::plan::{Chosen, Mode, Plan};
 use crate::config::Files;
 use crate::content::Placed;
 use crate::wire::ethernet::MacAddr;
@@ -15,8 +16,8 @@ pub trait Served {
     /// Whether one of that name is served
     fn exists(&self, name: &str) -> bool;
 
-    /// Where what is served at that name comes from, for whoever asks from `peer`
-    fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed>;
+    /// Where what is served at that name comes from, for whoever asks from `peer`, having sent that request by DHCP
+    fn place(&self, name: &str, peer: Option<Ipv4Addr>, caller: Option<Caller>) -> Option<Placed>;
 }
 
 impl Served for Files {
@@ -24,8 +25,8 @@ impl Served for Files {
         Self::exists(self, name)
     }
 
-    fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed> {
-        Self::place(self, name, peer)
+    fn place(&self, name: &str, peer: Option<Ipv4Addr>, caller: Option<Caller>) -> Option<Placed> {
+        Self::place(self, name, peer, caller)
     }
 }
 
@@ -44,6 +45,9 @@ pub(super) fn write(
             continue;
         };
         let peer = ip.or(row.answer.machine.and_then(|machine| machine.address));
+        // Where there is no DHCP of this server's, nothing is heard of who asks.
+        let caller = Some(row.caller).filter(|_| row.answer.mode != Mode::Off);
+        let place = |name: &str| files.place(name, peer, caller);
         let names = names(file, machine, peer, row.answer.network.address);
         let Some(last) = names.last() else { continue };
         let mut tell = |out: &mut String, name: &str, place: Option<&Placed>| {
@@ -53,13 +57,13 @@ pub(super) fn write(
             }
         };
         if !names.iter().any(|name| name == file) {
-            tell(out, file, files.place(file, peer).as_ref());
+            tell(out, file, place(file).as_ref());
         }
         if file.ends_with("pxelinux.0") {
             let library = beside(file, "ldlinux.c32");
-            tell(out, &library, files.place(&library, peer).as_ref());
+            tell(out, &library, place(&library).as_ref());
         }
-        let Some((name, place)) = names.iter().find_map(|name| Some((name, files.place(name, peer)?))) else {
+        let Some((name, found)) = names.iter().find_map(|name| Some((name, place(name)?))) else {
             let first = names
                 .first()
                 .filter(|first| *first != last)
@@ -67,10 +71,10 @@ pub(super) fn write(
             tell(out, &format!("{first}{last}"), None);
             continue;
         };
-        tell(out, name, Some(&place));
-        if let Placed::Generated(text) = &place {
+        tell(out, name, Some(&found));
+        if let Placed::Generated(text) = &found {
             for path in loaded(text, row.answer.network.address) {
-                tell(out, path, files.place(path, peer).as_ref());
+                tell(out, path, place(path).as_ref());
             }
         }
     }

@@ -30,6 +30,7 @@ use self::heard::Heard;
 use self::heard::dhcp::{Answer, Request};
 use self::heard::http::Connection;
 use self::heard::tftp::Transfer;
+use crate::boot::callers::Callers;
 use crate::boot::lease::Leases;
 use crate::boot::plan::{Network, Plan};
 use crate::content::Tree;
@@ -90,8 +91,9 @@ pub fn run(capture: &[u8], setup: Setup) -> Result<Report, Error> {
         }
     };
     let network = network_of(&plan, server).ok_or(Error::NoNetwork)?;
+    let callers = Arc::new(Callers::new());
     let files = match setup.root {
-        Some(tree) => Files::Tree(Box::new(tree)),
+        Some(tree) => Files::Tree(Box::new(tree.knowing(Arc::clone(&callers)))),
         None => Files::Rebuilt(Rebuilt::from(&heard)),
     };
     let mut known = Leases::new(LEASES_MAX);
@@ -99,7 +101,8 @@ pub fn run(capture: &[u8], setup: Setup) -> Result<Report, Error> {
         // There is room: the table holds more than a capture.
         let _ = known.restore(begins_at, lease);
     }
-    let shard = Shard::new(plan, setup.tftp, files, Some(known), begins_at);
+    let mut shard = Shard::new(plan, setup.tftp, files, Some(known), begins_at);
+    shard.remember_in(&callers);
     let done = Driver::new(&heard, shard, network, server).run();
     Ok(report(&heard, server, done, Report { server, plan: words, begins_at, damage, ..Report::default() }))
 }

@@ -23,12 +23,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Of a text that several machines read
-    pub(super) fn of_server(server: Server) -> Self {
-        Self { server, mac: None, uuid: None, ip: None, host: None }
-    }
-
-    /// Of one client's
+    /// Of the machine that asks, as far as it is known
     pub(super) fn of(choice: &Choice<'_>, server: Server) -> Self {
         let hostname = choice.machine.and_then(|machine| machine.hostname.clone());
         Self {

@@ -15,6 +15,7 @@ mod request;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use self::probe::{Probe, Probes};
 use self::request::{State, Verdict, judge, state_of};
@@ -23,6 +24,7 @@ use super::reply::compose::{Class, Parts, compose_nak};
 use super::reply::template::Templates;
 use super::reply::{Boot, Exchange, Service};
 use super::tally::Tally;
+use crate::boot::callers::Callers;
 use crate::boot::client::{Client, Loader};
 use crate::boot::lease::{Ask, ClientKey, FOREVER, LeaseChange, Leases, NoAddress};
 use crate::boot::plan::{Mode, Plan, Subnet};
@@ -46,6 +48,8 @@ pub struct Dhcp {
     loads: Tally,
     templates: Templates,
     advised: Advised,
+    /// Who got which address, for the loaders that follow
+    callers: Option<Arc<Callers>>,
 }
 
 /// When an operator was last told
@@ -64,7 +68,13 @@ impl Dhcp {
             loads: Tally::new(),
             templates: Templates::default(),
             advised: Advised::default(),
+            callers: None,
         }
+    }
+
+    /// Remembers who gets which address
+    pub fn remember_in(&mut self, callers: Arc<Callers>) {
+        self.callers = Some(callers);
     }
 
     /// The leases, for people
@@ -246,6 +256,9 @@ impl Dhcp {
         let parts = whole(exchange, subnet, MessageType::Ack, address, boot.as_ref());
         let (route, got) = (exchange.route(address), Got::Ack(address));
         let is_sent = exchange.send(&parts, route, got, &mut self.templates, stats, outbox);
+        if let Some(callers) = &self.callers {
+            callers.remember(address, &exchange.client);
+        }
         if let Some(boot) = boot.filter(|_| is_sent) {
             exchange.watch_loader(&mut self.loads, &boot, outbox);
         }
@@ -253,6 +266,9 @@ impl Dhcp {
 
     fn on_other_server(&mut self, exchange: &Exchange<'_>, server: Ipv4Addr, outbox: &mut Outbox) {
         outbox.note(exchange.note(Got::Noted, None));
+        if let (Some(callers), Some(address)) = (&self.callers, exchange.message.requested_ip()) {
+            callers.remember(address, &exchange.client);
+        }
         // A take-over knows that there is one.
         if exchange.answer.mode == Mode::Full && is_news(&mut self.advised.other_server, exchange.now, server)
         {
@@ -325,6 +341,9 @@ impl Dhcp {
             no_proxy: false,
             ..whole(exchange, subnet, MessageType::Ack, address, boot.as_ref())
         };
+        if let Some(callers) = &self.callers {
+            callers.remember(address, &exchange.client);
+        }
         let got = Got::BootpReply(address);
         exchange.send(&parts, exchange.route(address), got, &mut self.templates, stats, outbox);
     }

@@ -15,12 +15,14 @@ mod boot_server;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::outbox::{Outbox, Port};
 use super::reply::compose::{Class, Parts};
 use super::reply::template::Templates;
-use super::reply::{Exchange, is_boot_server_discovery};
+use super::reply::{Exchange, boot_item, is_boot_server_discovery};
 use super::tally::Tally;
+use crate::boot::callers::Callers;
 use crate::boot::client::{Loader, Wants};
 use crate::note::{Advice, Got, Note};
 use crate::stats::{DropReason, Stats};
@@ -41,12 +43,19 @@ pub struct Proxy {
     /// Boot files that iPXE clients took
     loads: Tally,
     templates: Templates,
+    /// Who chose which address and which item, for the loaders that follow
+    callers: Option<Arc<Callers>>,
 }
 
 impl Proxy {
     /// Nobody was sent anything yet
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Remembers who chooses which address, and which item of a menu
+    pub fn remember_in(&mut self, callers: Arc<Callers>) {
+        self.callers = Some(callers);
     }
 
     /// A new plan takes over: its replies may say something else
@@ -58,6 +67,7 @@ impl Proxy {
     pub fn on_request(&mut self, exchange: &Exchange<'_>, stats: &mut Stats, outbox: &mut Outbox) {
         let client = &exchange.client;
         let message_type = exchange.message.message_type();
+        self.remember(exchange);
         if is_for_boot_server(exchange) {
             self.offers.forget(client.mac);
             return boot_server::on_request(exchange, &mut self.templates, stats, outbox);
@@ -74,6 +84,22 @@ impl Proxy {
                 }
             }
             _ => exchange.drop(DropReason::NotServed, stats, outbox),
+        }
+    }
+
+    /// Beside another DHCP server the request for its address is heard, and tells who will have it
+    fn remember(&self, exchange: &Exchange<'_>) {
+        let Some(callers) = &self.callers else { return };
+        if exchange.message.message_type() != Some(MessageType::Request) {
+            return;
+        }
+        let source =
+            Some(*exchange.datagram.source.ip()).filter(|_| exchange.datagram.port == Port::BootServer);
+        let address = exchange.ciaddr().or(exchange.message.requested_ip()).or(source);
+        let Some(address) = address.filter(|address| !address.is_unspecified()) else { return };
+        match boot_item(&exchange.message).filter(|_| is_for_boot_server(exchange)) {
+            Some(item) => callers.choose(address, &exchange.client, item.kind),
+            None => callers.remember(address, &exchange.client),
         }
     }
 
