@@ -2,16 +2,15 @@
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use super::errors::{At, Errors};
 use super::{compile, flags, text};
 use crate::args::{Process, Setup};
-use crate::boot::callers::Caller;
 use crate::boot::image::{Form, Images};
 use crate::boot::plan::Plan;
 use crate::boot::plan::well_known::Place;
+use crate::boot::script::Who;
 use crate::content::{Library, Placed, Tree};
 use crate::io::interfaces::{Interface, interfaces};
 use crate::settings::Settings;
@@ -136,9 +135,9 @@ impl Files {
         Self(Tree::with_images(root, library).ok().map(RefCell::new))
     }
 
-    /// Where what is served at that name comes from, for whoever asks from `peer`, having sent that request by DHCP
-    pub fn place(&self, name: &str, peer: Option<Ipv4Addr>, caller: Option<Caller>) -> Option<Placed> {
-        self.0.as_ref()?.borrow_mut().place(peer, caller, name.as_bytes())
+    /// Where what is served at that name comes from, for who asks
+    pub fn place(&self, name: &str, who: Who<'_>) -> Option<Placed> {
+        self.0.as_ref()?.borrow_mut().place(who, name.as_bytes())
     }
 
     /// Whether a file of that name is served

@@ -101,7 +101,7 @@ fn hear<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::callers::Caller;
+    use crate::boot::script::Who;
     use crate::config::testing::load;
     use crate::content::Placed;
 
@@ -112,7 +112,7 @@ mod tests {
             false
         }
 
-        fn place(&self, _: &str, _: Option<Ipv4Addr>, _: Option<Caller>) -> Option<Placed> {
+        fn place(&self, _: &str, _: Who<'_>) -> Option<Placed> {
             None
         }
     }

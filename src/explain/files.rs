@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::request::Machine;
 use super::{Row, local_name};
-use crate::boot::callers::Caller;
 use crate::boot::plan::{Chosen, Mode, Plan};
+use crate::boot::script::Who;
 use crate::config::Files;
 use crate::content::Placed;
 use crate::wire::ethernet::MacAddr;
@@ -16,8 +16,8 @@ pub trait Served {
     /// Whether one of that name is served
     fn exists(&self, name: &str) -> bool;
 
-    /// Where what is served at that name comes from, for whoever asks from `peer`, having sent that request by DHCP
-    fn place(&self, name: &str, peer: Option<Ipv4Addr>, caller: Option<Caller>) -> Option<Placed>;
+    /// Where what is served at that name comes from, for who asks
+    fn place(&self, name: &str, who: Who<'_>) -> Option<Placed>;
 }
 
 impl Served for Files {
@@ -25,8 +25,8 @@ impl Served for Files {
         Self::exists(self, name)
     }
 
-    fn place(&self, name: &str, peer: Option<Ipv4Addr>, caller: Option<Caller>) -> Option<Placed> {
-        Self::place(self, name, peer, caller)
+    fn place(&self, name: &str, who: Who<'_>) -> Option<Placed> {
+        Self::place(self, name, who)
     }
 }
 
@@ -46,8 +46,8 @@ pub(super) fn write(
         };
         let peer = ip.or(row.answer.machine.and_then(|machine| machine.address));
         // Where there is no DHCP of this server's, nothing is heard of who asks.
-        let caller = Some(row.caller).filter(|_| row.answer.mode != Mode::Off);
-        let place = |name: &str| files.place(name, peer, caller);
+        let caller = Some(&row.caller).filter(|_| row.answer.mode != Mode::Off);
+        let place = |name: &str| files.place(name, Who { address: peer, caller });
         let names = names(file, machine, peer, row.answer.network.address);
         let Some(last) = names.last() else { continue };
         let mut tell = |out: &mut String, name: &str, place: Option<&Placed>| {
@@ -120,8 +120,8 @@ fn write_place(out: &mut String, name: &str, place: Option<&Placed>) {
     // Writing to a `String` cannot fail.
     let _ = match place {
         Some(Placed::File(path)) => writeln!(out, "  {name}: {}", path.display()),
-        Some(Placed::Iso(path, offset, len)) => {
-            writeln!(out, "  {name}: {len} bytes at {offset} in {}", path.display())
+        Some(Placed::Iso { image, offset, len }) => {
+            writeln!(out, "  {name}: {len} bytes at {offset} in {}", image.display())
         }
         Some(Placed::Generated(text)) => {
             let _ = writeln!(out, "  {name}: generated");

@@ -302,6 +302,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Command, CommandLine};
+    use crate::boot::script::Who;
     use crate::config::testing::{EXAMPLE, load};
     use crate::content::Placed;
 
@@ -313,7 +314,7 @@ mod tests {
             name == "lpxelinux.0"
         }
 
-        fn place(&self, name: &str, _: Option<Ipv4Addr>, _: Option<Caller>) -> Option<Placed> {
+        fn place(&self, name: &str, _: Who<'_>) -> Option<Placed> {
             self.exists(name).then(|| Placed::File(Path::new("/data/pxe").join(name)))
         }
     }
