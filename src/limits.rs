@@ -35,6 +35,9 @@ pub const OFFER_HOLD: Duration = Duration::from_secs(60);
 pub const TEMPLATES_MAX: usize = 32;
 /// Clients that are watched for doing the same again and again; more take each other's places
 pub const TALLIED_MAX: usize = 4_096;
+/// Machines whose last DHCP request is remembered by their address, for the loaders that follow; more take the places of the
+/// oldest. Some 300 bytes each.
+pub const CALLERS_MAX: usize = 1 << 16;
 /// Offers held back for a probe at a time; more leave at once, unprobed
 pub const PROBES_MAX: usize = 256;
 /// An address is probed this long before it is offered: an ARP answer on a LAN takes well under a tenth of it
@@ -46,8 +49,6 @@ pub const DECLINES_MAX: usize = 4;
 /// Who had an address last is remembered on disk for this long after the lease ended
 pub const LAPSED_KEEP: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Addresses at which a machine was seen
-pub const SEEN_MAX: usize = 1 << 17;
 /// Machines that have done what they were booted for once
 pub const DONE_MAX: usize = 1 << 17;
 /// Their reports that wait to be on disk

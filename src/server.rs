@@ -32,7 +32,6 @@ use self::restart::{gives_addresses, needs_restart};
 use self::summary::summary;
 use crate::boot::lease::{Leases, State};
 use crate::boot::plan::Plan;
-use crate::boot::register::Seen;
 use crate::capture::Capture;
 use crate::config::{Errors, Source};
 use crate::content::{Library, LibraryError, Snapshots, Tree};
@@ -259,7 +258,8 @@ fn open_store(
     let stored = store.load().map_err(Error::Leases)?;
     for lease in stored.iter().filter(|lease| lease.state == State::Bound && lease.ends() > now) {
         if let Some(mac) = lease.key.mac() {
-            plan.register().see(lease.address, Seen { mac, uuid: None, arch: None });
+            let network = plan.network_at(Some(lease.address));
+            plan.register().callers.restore(lease.address, network, mac);
         }
     }
     let stale: Vec<_> = stored.into_iter().filter_map(|lease| leases.restore(now, lease)).collect();

@@ -49,6 +49,7 @@ cases! {
     uefi_take_over "uefi-take-over"
     uefi_http_full "uefi-http-full"
     uefi_http_proxy "uefi-http-proxy"
+    uefi_unsigned "uefi-unsigned"
     ipxe_http "ipxe-http"
     arm64_uefi "arm64-uefi"
     arm64_uboot "arm64-uboot"
@@ -58,7 +59,11 @@ cases! {
     iso_debian_secure "iso-debian-secure"
     iso_ubuntu_uefi "iso-ubuntu-uefi"
     image_bios "image-bios"
+    image_bios_proxy "image-bios-proxy"
     image_uefi "image-uefi"
+    image_uboot "image-uboot"
+    menu_uefi "menu-uefi"
+    menu_uefi_proxy "menu-uefi-proxy"
 }
 
 #[test]

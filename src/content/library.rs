@@ -10,7 +10,8 @@ use super::loaders::{self, Folder, Loaders};
 use super::mounts::{IMAGES, Mount, Place};
 use super::root::Root;
 use super::tree::Tree;
-use crate::boot::distribution::{self, Bootable, Files};
+use crate::boot::arch::Cpu;
+use crate::boot::distribution::{self, Bootable, Files, HEAD_LEN};
 use crate::boot::image::{Form, Image, ImageSource, Images, Origin};
 use crate::boot::plan::Plan;
 use crate::boot::script::{Catalogue, Entry};
@@ -134,9 +135,12 @@ impl Library {
         };
         let boots = shelf.bootable.as_ref().map_or_else(
             || "nothing known to boot".to_owned(),
-            |Bootable { system, kernel, initrds, args, caveat }| {
+            |Bootable { system, kernel, initrds, args, cpu, caveat }| {
                 let caveat = caveat.map(|caveat| format!("; {caveat}")).unwrap_or_default();
-                format!("boots {system}: {kernel} {} `{args}`{caveat}", initrds.join(" "))
+                let cpu = cpu.filter(|cpu| *cpu != Cpu::X86).map(|cpu| format!(" for {cpu}"));
+                let cpu = cpu.unwrap_or_default();
+                let files: Vec<_> = [kernel].into_iter().chain(initrds).map(String::as_str).collect();
+                format!("boots {system}{cpu}: {} `{args}`{caveat}", files.join(" "))
             },
         );
         Some(format!("{holds}, {boots}"))
@@ -194,6 +198,7 @@ fn bootable(image: &ImageSource, inside: &mut Inside) -> Option<Bootable> {
             kernel: kernel.clone(),
             initrds: image.initrds.clone(),
             args: String::new(),
+            cpu: distribution::cpu_of(kernel, inside),
             caveat: None,
         },
         None => distribution::find(inside)?,
@@ -224,6 +229,15 @@ impl Files for Inside {
 
     fn text(&mut self, path: &str) -> Option<String> {
         String::from_utf8(self.bytes(path, TEXT_MAX)?).ok()
+    }
+
+    fn head(&mut self, path: &str) -> Vec<u8> {
+        let Some(image) = self.open(path) else { return Vec::new() };
+        let mut head = vec![0; HEAD_LEN];
+        let len = self.tree.read_at(image.id, 0, &mut head).unwrap_or(0);
+        head.truncate(len);
+        self.tree.close(image.id);
+        head
     }
 }
 

@@ -13,6 +13,7 @@ use super::iso::testing::{ROOT, dots, image, record};
 use super::{Library, Placed, Snapshots, Tree};
 use crate::boot::image::{Form, ImageSource, Images, Miss, Origin};
 use crate::boot::plan::{ImageMenu, Mode, Network, Plan};
+use crate::boot::script::Asker;
 use crate::limits::{FRESH_TIME, SNAPSHOT_PIECE_BYTES};
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddr;
@@ -353,10 +354,10 @@ fn the_operators_file_goes_before_a_generated_one() {
     fs::write(root.join("pxelinux.cfg/default"), "mine").unwrap();
     assert_eq!(all(&mut tree, "pxelinux.cfg/default").unwrap(), b"mine");
     let path = root.canonicalize().unwrap().join("pxelinux.cfg/default");
-    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::File(path)));
+    assert_eq!(tree.place(Asker::default(), b"pxelinux.cfg/default"), Some(Placed::File(path)));
     fs::remove_file(root.join("pxelinux.cfg/default")).unwrap();
     let text = String::from_utf8(generated).unwrap();
-    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::Generated(text)));
+    assert_eq!(tree.place(Asker::default(), b"pxelinux.cfg/default"), Some(Placed::Generated(text)));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::request::Machine;
 use super::{Row, local_name};
-use crate::boot::plan::{Chosen, Plan};
-use crate::boot::script::Server;
+use crate::boot::plan::{Chosen, Mode, Plan};
+use crate::boot::script::{Asker, Server};
 use crate::config::Files;
 use crate::content::Placed;
 use crate::wire::ethernet::MacAddr;
@@ -16,8 +16,8 @@ pub trait Served {
     /// Whether one of that name is served
     fn exists(&self, name: &str) -> bool;
 
-    /// Where what is served at that name comes from, for whoever asks from `peer`
-    fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed>;
+    /// Where what is served at that name comes from, for who asks
+    fn place(&self, name: &str, asker: Asker<'_>) -> Option<Placed>;
 }
 
 impl Served for Files {
@@ -25,8 +25,8 @@ impl Served for Files {
         Self::exists(self, name)
     }
 
-    fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed> {
-        Self::place(self, name, peer)
+    fn place(&self, name: &str, asker: Asker<'_>) -> Option<Placed> {
+        Self::place(self, name, asker)
     }
 }
 
@@ -45,6 +45,9 @@ pub(super) fn write(
             continue;
         };
         let peer = ip.or(row.answer.machine.and_then(|machine| machine.address));
+        // Where there is no DHCP of this server's, nothing is heard of who asks.
+        let caller = Some(&row.caller).filter(|_| row.answer.mode != Mode::Off);
+        let place = |name: &str| files.place(name, Asker { address: peer, caller });
         let names = names(file, machine, peer, row.answer.network.address);
         let Some(last) = names.last() else { continue };
         let mut tell = |out: &mut String, name: &str, place: Option<&Placed>| {
@@ -54,13 +57,13 @@ pub(super) fn write(
             }
         };
         if !names.iter().any(|name| name == file) {
-            tell(out, file, files.place(file, peer).as_ref());
+            tell(out, file, place(file).as_ref());
         }
         if file.ends_with("pxelinux.0") {
             let library = beside(file, "ldlinux.c32");
-            tell(out, &library, files.place(&library, peer).as_ref());
+            tell(out, &library, place(&library).as_ref());
         }
-        let Some((name, place)) = names.iter().find_map(|name| Some((name, files.place(name, peer)?))) else {
+        let Some((name, found)) = names.iter().find_map(|name| Some((name, place(name)?))) else {
             let first = names
                 .first()
                 .filter(|first| *first != last)
@@ -68,17 +71,21 @@ pub(super) fn write(
             tell(out, &format!("{first}{last}"), None);
             continue;
         };
-        tell(out, name, Some(&place));
-        if let Placed::Generated(text) = &place {
+        tell(out, name, Some(&found));
+        if let Placed::Generated(text) = &found {
             for path in loaded(text, row.answer.network.address) {
-                tell(out, path, files.place(path, peer).as_ref());
+                tell(out, path, place(path).as_ref());
             }
             for path in templates(text, row.answer.network.address, plan) {
-                tell(out, &path, files.place(&path, peer).as_ref());
+                tell(out, &path, place(&path).as_ref());
             }
         }
     }
-    write_other_templates(out, plan, machine, rows, &told, |path, peer| files.place(path, ip.or(peer)));
+    let place = |path: &str, row: &Row<'_>| {
+        let address = ip.or(row.answer.machine.and_then(|machine| machine.address));
+        files.place(path, Asker { address, caller: Some(&row.caller) })
+    };
+    write_other_templates(out, plan, machine, rows, &told, place);
 }
 
 /// The texts of templates that nothing above names, where nothing above names any: a configuration of the operator's own may do so
@@ -88,15 +95,15 @@ fn write_other_templates(
     machine: &Machine<'_>,
     rows: &[Row<'_>],
     told: &[String],
-    place: impl Fn(&str, Option<Ipv4Addr>) -> Option<Placed>,
+    place: impl Fn(&str, &Row<'_>) -> Option<Placed>,
 ) {
     if told.iter().any(|path| plan.templates().find(path).is_some()) {
         return;
     }
-    let peer = rows.first().and_then(|row| row.answer.machine?.address);
+    let Some(row) = rows.first() else { return };
     for set in plan.templates().sets() {
         for path in set.paths(&machine.mac.hyphenated().to_string()) {
-            write_place(out, &path, place(&path, peer).as_ref());
+            write_place(out, &path, place(&path, row).as_ref());
         }
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::args::Explain;
 use crate::boot::client::{Arch, Client, Wants};
 use crate::boot::plan::{Answer, BOOT_FILE_MAX, LoaderName, Name, Network, Once, Plan, Reason, Who};
+use crate::boot::register::Caller;
 use crate::boot::script::Server;
 use crate::config::{self, mode_name};
 use crate::log::why;
@@ -47,6 +48,8 @@ pub struct Row<'p> {
     pub loader: LoaderName,
     /// What it can fetch by
     pub wants: Wants,
+    /// Who asks, as it is remembered for the loaders that follow
+    pub caller: Caller,
     /// The plan's answer
     pub answer: Answer<'p>,
     /// The file or URL as it is sent
@@ -69,7 +72,7 @@ pub fn row<'p>(
 ) -> Result<Row<'p>, String> {
     let mut bytes = [0; 1472];
     let len = request::emit(stage, machine, &mut bytes)
-        .map_err(|_| "the classes and the circuit do not fit a DHCP request".to_owned())?;
+        .map_err(|_| "the classes and the ids of a relay do not fit a DHCP request".to_owned())?;
     let message = Message::parse(&bytes[..len]).map_err(|error| error.to_string())?;
     row_of(&message, plan, network, ip, exists)
 }
@@ -103,7 +106,8 @@ fn row_of<'p>(
         (Some(arch), LoaderName::Ipxe) => format!("{arch} ipxe"),
         _ => loader.as_str().to_owned(),
     };
-    Ok(Row { stage, arch: client.arch, loader, wants: client.wants, exists: local.map(exists), answer, file })
+    let (arch, wants, exists) = (client.arch, client.wants, local.map(exists));
+    Ok(Row { stage, arch, loader, wants, caller: Caller::of(&client), answer, file, exists })
 }
 
 /// The name below the root that a boot file is, where this server holds it
@@ -169,11 +173,14 @@ pub fn explain(
     files: &impl Served,
 ) -> Result<String, String> {
     let mac = arguments.mac.as_deref().unwrap_or_default();
+    let circuit = arguments.circuit.as_deref().map(agent_id).transpose()?;
+    let remote = arguments.remote.as_deref().map(agent_id).transpose()?;
     let machine = Machine {
         mac: mac.parse().map_err(|error| format!("--mac {mac}: {error}"))?,
         uuid: arguments.uuid.as_deref().map(config::uuid).transpose()?,
         relay: arguments.relay,
-        circuit: arguments.circuit.as_deref(),
+        circuit: circuit.as_deref(),
+        remote: remote.as_deref(),
         vendor: arguments.vendor.as_deref(),
         user_class: arguments.user_class.as_deref(),
     };
@@ -198,6 +205,11 @@ pub fn explain(
         write_machine(&mut out, plan, &machine, arguments.ip, &rows, config, files);
     }
     Ok(out)
+}
+
+/// What a relay says, as rules write it: text, or hex
+fn agent_id(text: &str) -> Result<Vec<u8>, String> {
+    text.strip_prefix("0x").map_or_else(|| Ok(text.as_bytes().to_vec()), config::hex)
 }
 
 /// All that is told of a machine
@@ -325,6 +337,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Command, CommandLine};
+    use crate::boot::script::Asker;
     use crate::config::testing::{EXAMPLE, load};
     use crate::content::Placed;
 
@@ -336,7 +349,7 @@ mod tests {
             name == "lpxelinux.0"
         }
 
-        fn place(&self, name: &str, _: Option<Ipv4Addr>) -> Option<Placed> {
+        fn place(&self, name: &str, _: Asker<'_>) -> Option<Placed> {
             self.exists(name).then(|| Placed::File(Path::new("/data/pxe").join(name)))
         }
     }

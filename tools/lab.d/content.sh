@@ -126,18 +126,26 @@ LABEL lab
 CFG
 }
 
-# serve_image [LOADER] ROOT: an image's directory beside the root: kernel, initrd and the file that user space fetches. The root is
-# empty, but for shim and GRUB where LOADER is theirs: nobody writes a menu.
+# serve_image [LOADER] ROOT: the directories of two images beside the root: one of kernel, initrd and the file that user space
+# fetches, and one of a kernel that does not boot alone. The root is empty, but for shim and GRUB where LOADER is theirs: nobody writes a menu.
 serve_image() {
     local root=${*: -1} image from
     image=$root/../image
-    mkdir -p "$image"
+    mkdir -p "$image" "$root/../other"
     serve_kernel amd64 "$image"
+    cp "$image/linux" "$root/../other/"
     [[ $# == 2 ]] || return 0
     from=$(installer amd64)
     cp "$from/$1" "$from/grubx64.efi" "$root/"
     mkdir -p "$root/debian-installer/amd64/grub"
     cp -r "$from"/grub/*-efi "$root/debian-installer/amd64/grub/"
+}
+
+# serve_image_arm64 ROOT: an image for ARM and another for x86.
+serve_image_arm64() {
+    mkdir -p "$1/../image" "$1/../other"
+    serve_kernel arm64 "$1/../image"
+    cp "$(installer amd64)/linux" "$1/../other/"
 }
 
 # serve_iso NAME ROOT: NAME.iso beside the root, with Debian's kernel and loaders where NAME's distribution has its own, and

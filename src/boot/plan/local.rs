@@ -56,7 +56,8 @@ pub enum NotReported {
 /// The menu of a ROM that is to boot from its disk: one item, taken at once. UEFI gives up at it without the minute that it
 /// would wait for an offer with a boot file, and goes on to its next boot option, as BIOS ROMs do (PXE 2.1 §2.2.3: type 0).
 pub(super) fn menu() -> Menu {
-    let item = MenuItem { kind: 0, text: "Local disk".to_owned(), boot: None, servers: Vec::new() };
+    let item =
+        MenuItem { kind: 0, text: "Local disk".to_owned(), boot: None, image: None, servers: Vec::new() };
     Menu { prompt: "Booting from the local disk".to_owned(), timeout_s: 0, items: vec![item] }
 }
 
@@ -204,7 +205,8 @@ impl Plan {
     /// Whether `peer` may speak for somebody: it is where that machine was seen, or in the subnet of its address, or, where
     /// neither is known, in any that is served; or it is this server itself
     fn is_at_home(&self, who: &Who<'_>, peer: Ipv4Addr) -> bool {
-        let is_seen = || who.mac.is_some() && self.register().seen(peer).map(|seen| seen.mac) == who.mac;
+        let is_seen =
+            || who.mac.is_some() && self.register().callers.at(peer).map(|caller| caller.mac) == who.mac;
         let subnet_of = |address| {
             let subnet = |network: &Network| network.subnet_of(Some(address)).map(|subnet| subnet.cidr);
             self.networks.iter().find_map(subnet)
