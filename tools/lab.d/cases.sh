@@ -20,7 +20,7 @@ relayed_net=10.44.0
 
 case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy ipxe-http
     arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-centos-uefi iso-debian-secure
-    iso-ubuntu-uefi image-bios image-uefi)
+    iso-torito-uefi iso-ubuntu-uefi image-bios image-uefi)
 
 is_case() {
     local name
@@ -218,6 +218,13 @@ $(ipxe_rules x86-bios undionly.kpxe)"
             summary="UEFI with Secure Boot; the server gives the addresses; an ISO image in the layout of Debian 12, Debian's shim and GRUB"
             machine=machine_uefi_secure content=(serve_iso debian-12) iso=debian-12
             packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_signed[@]}" xorriso)
+            reveille=(--pool "$pool")
+            standin=(none)
+            ;;
+        iso-torito-uefi)
+            summary="UEFI; the server gives the addresses; an ISO image whose shim and GRUB lie in its El Torito image only"
+            machine=machine_uefi content=(serve_iso torito-7) iso=torito-7
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_boot_image[@]}")
             reveille=(--pool "$pool")
             standin=(none)
             ;;
