@@ -149,7 +149,7 @@ fn loaders_come_out_of_what_firmware_starts_an_image_from() {
         told.contains("bootx64.efi is EFI/BOOT/bootx64.efi in the El Torito image of centos-7"),
         "{told}"
     );
-    let told = said("explain --arch x64-uefi");
+    let told = said("explain --mac 52:54:00:aa:00:01 --arch x64-uefi");
     let offset = fs::read(&iso).expect("the image").windows(999).position(|window| *window == shim[..999]);
     let offset = offset.expect("it lies there in one piece");
     let place = format!("bootx64.efi: 900000 bytes at {offset} in {iso}, in its El Torito image");
