@@ -189,6 +189,10 @@ pub const ISO_NAME_MAX: usize = 1_024;
 pub const ISO_LINKS_MAX: usize = 8;
 /// Parts of a path walked on the way to one file in an image, those of links among them
 pub const ISO_STEPS_MAX: usize = 512;
+/// Bytes of the table of clusters in the FAT file system that firmware starts an image from: a million clusters at least
+pub const FAT_TABLE_MAX: u64 = 4 << 20;
+/// Bytes of all directories in it: some thirty thousand names
+pub const FAT_DIRECTORIES_BYTES_MAX: u64 = 1 << 20;
 
 /// Bytes of later requests held while a response is sent; more end the connection after it
 pub const HTTP_PIPELINE_MAX: usize = 16_384;

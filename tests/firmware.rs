@@ -57,6 +57,7 @@ cases! {
     iso_centos_bios "iso-centos-bios"
     iso_centos_uefi "iso-centos-uefi"
     iso_debian_secure "iso-debian-secure"
+    iso_torito_uefi "iso-torito-uefi"
     iso_ubuntu_uefi "iso-ubuntu-uefi"
     image_bios "image-bios"
     image_bios_proxy "image-bios-proxy"

@@ -1,11 +1,12 @@
 //! The operator's images by name: each below `/images/NAME/`, out of an ISO image or a directory
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::disc::{Drive, Unserved};
+use super::iso::Index;
 use super::loaders::{self, Folder, Loaders};
 use super::mounts::{IMAGES, Mount, Place};
 use super::root::Root;
@@ -124,14 +125,7 @@ impl Library {
         let shelf = self.shelves.iter().find(|known| known.name == name)?;
         let holds = match &shelf.place {
             ShelfPlace::Directory(_) => "a directory".to_owned(),
-            ShelfPlace::Iso(drive) => {
-                let disc = drive.disc(&mut None).ok()?;
-                let compressed = match disc.index.compressed() {
-                    0 => String::new(),
-                    count => format!(" ({count} of them compressed by zisofs, and not served)"),
-                };
-                format!("{} files and folders{compressed}", disc.index.len())
-            }
+            ShelfPlace::Iso(drive) => inventory(&drive.disc(&mut None).ok()?.index),
         };
         let boots = shelf.bootable.as_ref().map_or_else(
             || "nothing known to boot".to_owned(),
@@ -188,6 +182,25 @@ impl Library {
         };
         self.shelves.iter().map(mount).collect()
     }
+}
+
+/// What an ISO image holds, in words
+fn inventory(index: &Index) -> String {
+    let mut words = format!("{} files and folders", index.len());
+    // Writing to a `String` cannot fail.
+    let _ = match index.compressed() {
+        0 => Ok(()),
+        count => write!(words, " ({count} of them compressed by zisofs, and not served)"),
+    };
+    let _ = match index.boot_image() {
+        None => Ok(()),
+        Some(Ok(count)) => write!(words, ", {count} in its El Torito image"),
+        Some(Err(fault)) => write!(words, ", its El Torito image not served: {fault}"),
+    };
+    if index.has_udf() {
+        words.push_str(", and a UDF file system, which is not read (Windows has its files only there)");
+    }
+    words
 }
 
 /// What an image boots, as the operator says or as its files tell

@@ -313,6 +313,10 @@ fn an_image_that_cannot_be_served_says_why() {
     let error = library.add(&ImageSource::new("x", Origin::Iso(path.clone()))).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: it is not an ISO 9660 image", path.display()));
     assert!(library.add(&ImageSource::new("x", Origin::Directory(path))).is_err());
+    for (path, kind) in [("/", "directory"), ("/dev/null", "device")] {
+        let error = library.add(&ImageSource::new("x", Origin::Iso(path.into()))).unwrap_err();
+        assert_eq!(error.to_string(), format!("{path}: it is a {kind}, not a file"));
+    }
 }
 
 /// A plan that serves 192.168.99.1, and a library whose only image boots

@@ -21,7 +21,7 @@ pool=192.168.99.50-192.168.99.99
 relayed_net=10.44.0
 
 case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy uefi-unsigned
-    ipxe-http arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-centos-uefi iso-debian-secure
+    ipxe-http arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-centos-uefi iso-debian-secure iso-torito-uefi
     iso-ubuntu-uefi image-bios image-bios-proxy image-uefi image-uboot menu-uefi menu-uefi-proxy)
 
 is_case() {
@@ -248,6 +248,13 @@ $(ipxe_rules x86-bios undionly.kpxe)"
             machine=machine_uefi_secure content=(serve_iso debian-12) iso=debian-12
             expect='reveille-lab: Secure Boot is enabled'
             packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_signed[@]}" xorriso)
+            reveille=(--pool "$pool")
+            standin=(none)
+            ;;
+        iso-torito-uefi)
+            summary="UEFI; the server gives the addresses; an ISO image whose shim and GRUB lie in its El Torito image only"
+            machine=machine_uefi content=(serve_iso torito-7) iso=torito-7
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_boot_image[@]}")
             reveille=(--pool "$pool")
             standin=(none)
             ;;

@@ -151,13 +151,15 @@ serve_image_arm64() {
 # serve_iso NAME ROOT: NAME.iso beside the root, with Debian's kernel and loaders where NAME's distribution has its own, and
 # nothing in the root.
 serve_iso() {
-    local name=$1 root=$2 from tree
-    from=$(installer amd64)
+    local name=$1 root=$2 tree boot=()
     tree=$(mktemp -d "$root/../tree.XXXXXX")
     serve_kernel amd64 "$tree"
     "layout_${name%%-*}" "$tree"
-    xorriso -as mkisofs -quiet -R -J -V "$name" -o "$root/../$name.iso" "$tree" 2>/dev/null
-    rm -rf "$tree"
+    # As newer images have it: no file of the image, but a partition behind it.
+    [[ ! -e $tree.fat ]] ||
+        boot=(-append_partition 2 0xef "$tree.fat" -e --interval:appended_partition_2:all:: -no-emul-boot)
+    xorriso -as mkisofs -quiet -R -J -V "$name" "${boot[@]}" -o "$root/../$name.iso" "$tree" 2>/dev/null
+    rm -rf "$tree" "$tree.fat"
 }
 
 # As on the DVD of CentOS 7, whose GRUB fetches by TFTP, as that of Debian's network installer does.
@@ -182,6 +184,14 @@ mainimage = LiveOS/squashfs.img
 kernel = images/pxeboot/vmlinuz
 initrd = images/pxeboot/initrd.img
 INI
+}
+
+# The same, with shim and GRUB in no folder of the image, but in the FAT file system that firmware starts from it.
+layout_torito() {
+    layout_centos "$1"
+    mkfs.fat -C "$1.fat" 8192 >/dev/null
+    mcopy -i "$1.fat" -s "$1/EFI" ::
+    rm -r "$1/EFI"
 }
 
 # As on the network installer's CD of Debian 12.
