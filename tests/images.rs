@@ -69,7 +69,7 @@ fn an_iso_named_on_the_command_line_boots() {
     let grub = String::from_utf8(fetch(&net, &format!("curl -sf http://{SERVER}/EFI/centos/grub.cfg")))
         .expect("text");
     let path =
-        grub.trim().strip_prefix(&format!("configfile (tftp,{SERVER})")).expect("where to look").to_owned();
+        grub.trim().strip_prefix(&format!("source (tftp,{SERVER})")).expect("where to look").to_owned();
     let path = path
         .replace("$net_default_mac", "02:00:00:00:00:01")
         .replace("$grub_cpu-$grub_platform", "x86_64-efi");

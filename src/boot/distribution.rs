@@ -8,8 +8,8 @@ use super::arch::Cpu;
 /// What is booted of an image
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bootable {
-    /// What it was taken for
-    pub system: &'static str,
+    /// What it was taken for; `None`: the operator says what it boots
+    pub system: Option<&'static str>,
     /// Below the image
     pub kernel: String,
     /// Below the image, in the order in which they are loaded
@@ -134,7 +134,8 @@ fn of_kind(kind: &Kind, files: &mut impl Files) -> Option<Bootable> {
         Some(found)
     })?;
     let (args, caveat, cpu) = (kind.args.to_owned(), kind.caveat, cpu_of(kernel, files));
-    Some(Bootable { system: kind.system, kernel: (*kernel).to_owned(), initrds, args, cpu, caveat })
+    let system = Some(kind.system);
+    Some(Bootable { system, kernel: (*kernel).to_owned(), initrds, args, cpu, caveat })
 }
 
 /// `.treeinfo` of Fedora and the RHEL family: an INI file whose `[images-ARCH]` names kernel and initrd
@@ -158,7 +159,8 @@ fn tree_info(files: &mut impl Files) -> Option<Bootable> {
         return None;
     }
     let (args, cpu) = (RED_HAT_ARGS.to_owned(), cpu_of(&kernel, files));
-    Some(Bootable { system: "Fedora or RHEL family", kernel, initrds: vec![initrd], args, cpu, caveat: None })
+    let system = Some("Fedora or RHEL family");
+    Some(Bootable { system, kernel, initrds: vec![initrd], args, cpu, caveat: None })
 }
 
 /// What the kernel at a path was built for: by its head, or by a part of its path where it is packed (gzip)
@@ -256,7 +258,7 @@ mod tests {
             (&["boot/mt86p_64"], "memtest86+", 0),
         ] {
             let found = find(&mut Named(files, "")).unwrap_or_else(|| panic!("{system}"));
-            assert_eq!((found.system, found.initrds.len()), (system, initrds));
+            assert_eq!((found.system, found.initrds.len()), (Some(system), initrds));
         }
         assert_eq!(find(&mut Named(&["linux", "casper/vmlinuz"], "")), None, "a kernel without its initrd");
     }

@@ -231,6 +231,9 @@ pub struct Answer<'p> {
 }
 
 impl MenuItem {
+    /// PXE 2.1 leaves the boot server types from here on to vendors: the items that this server boots itself, in their order
+    pub const OWN_KINDS: u16 = 0x8000;
+
     /// What a machine of that architecture, which else gets `loader`, loads for the item. An image is booted by what asks for its
     /// configuration afterwards. BIOS loads that out of a folder of the image's own; the names that shim and GRUB ask by lead to
     /// no folder, so that the choice is remembered for them.

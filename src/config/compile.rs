@@ -16,8 +16,6 @@ use crate::settings::Settings;
 
 /// Menu items that EDK2 can show
 const MENU_ITEMS_MAX: usize = 24;
-/// PXE 2.1 leaves the boot server types from here on to vendors: the items that this server boots itself
-const OWN_TYPES: u16 = 0x8000;
 /// What option 43 holds; it is never split (EDK2 joins no parts)
 const OPTION_MAX: usize = 255;
 
@@ -237,7 +235,7 @@ fn menu(menu: &Menu, errors: &mut Errors) -> (Vec<Match>, plan::Menu, Reason) {
         );
         errors.push(menu.place, message);
     }
-    let items = (OWN_TYPES..).zip(&menu.items).map(|(own, item)| {
+    let items = (plan::MenuItem::OWN_KINDS..).zip(&menu.items).map(|(own, item)| {
         let (kind, boot, image, servers) = match &item.what {
             ItemWhat::Local => (0, None, None, Vec::new()),
             ItemWhat::File(file) => (own, Some(file.value.clone()), None, Vec::new()),

@@ -134,6 +134,7 @@ impl Library {
                 let cpu = cpu.filter(|cpu| *cpu != Cpu::X86).map(|cpu| format!(" for {cpu}"));
                 let cpu = cpu.unwrap_or_default();
                 let files: Vec<_> = [kernel].into_iter().chain(initrds).map(String::as_str).collect();
+                let system = system.unwrap_or("as configured");
                 format!("boots {system}{cpu}: {} `{args}`{caveat}", files.join(" "))
             },
         );
@@ -152,7 +153,7 @@ impl Library {
         for (number, shelf) in self.shelves.iter().enumerate() {
             let Some(bootable) = &shelf.bootable else { continue };
             loaders.add_image(number, &shelf.name, &shelf.loaders);
-            signed |= bootable.system.starts_with("Debian");
+            signed |= bootable.system.is_some_and(|system| system.starts_with("Debian"));
         }
         if signed {
             loaders.add_signed();
@@ -207,7 +208,7 @@ fn inventory(index: &Index) -> String {
 fn bootable(image: &ImageSource, inside: &mut Inside) -> Option<Bootable> {
     let mut bootable = match &image.kernel {
         Some(kernel) => Bootable {
-            system: "as configured",
+            system: None,
             kernel: kernel.clone(),
             initrds: image.initrds.clone(),
             args: String::new(),

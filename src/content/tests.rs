@@ -347,7 +347,7 @@ fn the_operators_file_goes_before_a_generated_one() {
     let mut tree = Tree::with_images(Some(&root), &library).unwrap();
     let generated = all(&mut tree, "pxelinux.cfg/default").unwrap();
     assert!(generated.starts_with(b"DEFAULT jammy\n"), "{}", String::from_utf8_lossy(&generated));
-    assert!(all(&mut tree, "EFI/centos/grub.cfg").unwrap().starts_with(b"configfile "));
+    assert!(all(&mut tree, "EFI/centos/grub.cfg").unwrap().starts_with(b"source "));
     assert_eq!(all(&mut tree, "pxelinux.cfg/01-02-00-00-00-00-01"), Err(Miss::NotFound));
     let text = tree.open(b"pxelinux.cfg/default", Form::Netascii).unwrap();
     assert!(tree.bytes(text.id).unwrap().starts_with(b"DEFAULT jammy\r\n"));

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::request::Machine;
 use super::{Row, local_name};
-use crate::boot::plan::{Chosen, Mode, Plan};
+use crate::boot::plan::{Chosen, LoaderName, Mode, Plan};
 use crate::boot::script::{Asker, Server};
 use crate::config::Files;
 use crate::content::Placed;
@@ -30,7 +30,7 @@ impl Served for Files {
     }
 }
 
-/// What comes after the boot files of some stages; each configuration is told once
+/// What comes after the boot files of some stages; each configuration is told once. True: some configuration is there.
 pub(super) fn write(
     out: &mut String,
     plan: &Plan,
@@ -38,12 +38,12 @@ pub(super) fn write(
     machine: &Machine<'_>,
     ip: Option<Ipv4Addr>,
     files: &impl Served,
-) {
-    let mut told: Vec<String> = Vec::new();
+) -> bool {
+    let (mut told, mut has_any): (Vec<String>, bool) = (Vec::new(), false);
     for row in rows {
-        let Some(file) = row.file.as_deref().and_then(|file| local_name(file, plan, &row.answer)) else {
-            continue;
-        };
+        let file = row.file.as_deref().and_then(|file| local_name(file, plan, &row.answer));
+        // U-Boot asks for a configuration, whatever file it is given.
+        let Some(file) = file.or((row.loader == LoaderName::UBoot).then_some(U_BOOT)) else { continue };
         let peer = ip.or(row.answer.machine.and_then(|machine| machine.address));
         // Where there is no DHCP of this server's, nothing is heard of who asks.
         let caller = Some(&row.caller).filter(|_| row.answer.mode != Mode::Off);
@@ -56,7 +56,7 @@ pub(super) fn write(
                 write_place(out, name, place);
             }
         };
-        if !names.iter().any(|name| name == file) {
+        if file != U_BOOT && !names.iter().any(|name| name == file) {
             tell(out, file, place(file).as_ref());
         }
         if file.ends_with("pxelinux.0") {
@@ -71,6 +71,7 @@ pub(super) fn write(
             tell(out, &format!("{first}{last}"), None);
             continue;
         };
+        has_any = true;
         tell(out, name, Some(&found));
         if let Placed::Generated(text) = &found {
             for path in loaded(text, row.answer.network.address) {
@@ -86,6 +87,7 @@ pub(super) fn write(
         files.place(path, Asker { address, caller: Some(&row.caller) })
     };
     write_other_templates(out, plan, machine, rows, &told, place);
+    has_any
 }
 
 /// The texts of templates that nothing above names, where nothing above names any: a configuration of the operator's own may do so
@@ -129,6 +131,26 @@ fn templates(text: &str, server: Ipv4Addr, plan: &Plan) -> Vec<String> {
     paths
 }
 
+/// In place of a boot file, where U-Boot has none
+const U_BOOT: &str = "";
+
+/// The items of a ROM's menu, and what each boots
+pub(super) fn write_menu(out: &mut String, rows: &[Row<'_>]) {
+    let Some((row, menu)) = rows.iter().find_map(|row| Some((row, row.answer.menu?))) else { return };
+    for (item, number) in menu.items.iter().zip(1..) {
+        let boot =
+            || item.boot_of(row.arch, row.answer.loader).map_or("nothing".to_owned(), ToString::to_string);
+        let what = match &item.image {
+            Some(assigned) => format!("image {} by {}", assigned.image, boot()),
+            None if item.boot.is_some() => boot(),
+            None if item.servers.is_empty() => "the local disk".to_owned(),
+            None => "another server".to_owned(),
+        };
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(out, "  item {number} of the menu, {}: {what}", item.text);
+    }
+}
+
 /// The image that the answer names, in words
 pub(super) fn image(chosen: &Chosen<'_>) -> String {
     match &chosen.assigned.args {
@@ -146,7 +168,7 @@ fn names(file: &str, machine: &Machine<'_>, ip: Option<Ipv4Addr>, server: Ipv4Ad
         let mac = (machine.mac != MacAddr::ZERO).then(|| format!("01-{}", machine.mac.hyphenated()));
         uuid.into_iter().chain(mac).chain(address)
     };
-    if lower.ends_with("pxelinux.0") {
+    if lower.ends_with("pxelinux.0") || file == U_BOOT {
         let folder = beside(file, "pxelinux.cfg");
         return who().chain(["default".to_owned()]).map(|name| format!("{folder}/{name}")).collect();
     }

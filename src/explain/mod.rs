@@ -228,8 +228,9 @@ fn write_machine(
         write_rate(out, plan, ip, first);
     }
     write_rows(rows, config, out);
-    files::write(out, plan, rows, machine, ip, files);
-    if rows.iter().all(|row| row.file.is_none() && !row.answer.is_local()) {
+    files::write_menu(out, rows);
+    let is_configured = files::write(out, plan, rows, machine, ip, files);
+    if !is_configured && rows.iter().all(|row| row.file.is_none() && !row.answer.is_local()) {
         let _ = writeln!(out, "  it boots nothing from here: no rule matches it");
     }
 }
@@ -337,6 +338,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Command, CommandLine};
+    use crate::boot::client::Loader;
     use crate::boot::script::Asker;
     use crate::config::testing::{EXAMPLE, load};
     use crate::content::Placed;
@@ -390,6 +392,64 @@ mod tests {
             said.contains("its files share 2500M bit/s with all of eth0: where that is full, who began"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn the_items_of_a_menu_are_told() {
+        let menu = "[[menu]]\nmatch = { arch = \"x64-uefi\" }\nitems = [{ name = \"Install\", image = \"centos7\" }, \
+                    { name = \"Other\", file = \"other.efi\" }, { name = \"Disk\", local = true }, \
+                    { name = \"WDS\", server = \"192.168.99.7\", type = 2 }]\n\
+                    [[boot]]\nmatch = { arch = \"x64-uefi\" }\nfile = \"shimx64.efi\"\n";
+        let said = said(&format!("{EXAMPLE}{menu}"), "--mac 02:00:00:00:00:01 --arch x64-uefi --loader rom");
+        let items: Vec<_> = said.lines().filter(|line| line.contains("of the menu")).collect();
+        assert_eq!(
+            items,
+            [
+                "  item 1 of the menu, Install: image centos7 by shimx64.efi",
+                "  item 2 of the menu, Other: other.efi",
+                "  item 3 of the menu, Disk: the local disk",
+                "  item 4 of the menu, WDS: another server",
+            ],
+            "{said}"
+        );
+    }
+
+    /// Generated for U-Boot alone
+    struct Arm;
+
+    impl Served for Arm {
+        fn exists(&self, _: &str) -> bool {
+            false
+        }
+
+        fn place(&self, name: &str, who: Who<'_>) -> Option<Placed> {
+            let is_u_boot = who.caller?.client(None).loader == Loader::UBoot;
+            (is_u_boot && name == "pxelinux.cfg/default").then(|| Placed::Generated("DEFAULT a".to_owned()))
+        }
+    }
+
+    #[test]
+    fn u_boot_finds_a_configuration_without_a_boot_file() {
+        let Command::Explain(arguments) = CommandLine::try_parse_from(
+            "reveille explain --mac 02:00:00:00:00:01 --arch arm64-u-boot".split(' '),
+        )
+        .unwrap()
+        .command
+        else {
+            panic!("explain");
+        };
+        let (plan, _) = load(EXAMPLE).unwrap();
+        let told = explain(&arguments, &plan, None, &Arm).unwrap();
+        assert!(told.ends_with("  pxelinux.cfg/default: generated\n    DEFAULT a\n"), "{told}");
+        let none = explain(&arguments, &plan, None, &Pxelinux).unwrap();
+        assert!(none.ends_with("it boots nothing from here: no rule matches it\n"), "{none}");
+    }
+
+    #[test]
+    fn relays_ids_are_written_as_in_rules() {
+        assert_eq!(agent_id("rack-7"), Ok(b"rack-7".to_vec()));
+        assert_eq!(agent_id("0x0004"), Ok(vec![0, 4]));
+        assert!(agent_id("0x4").is_err());
     }
 
     #[test]

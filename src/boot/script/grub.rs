@@ -15,7 +15,7 @@ const RETRY_S: u32 = 10;
 pub(super) fn ask(server: Server) -> String {
     let from = tftp(server);
     format!(
-        "configfile {from}/images/{}/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n",
+        "source {from}/images/{}/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n",
         server.address
     )
 }

@@ -41,7 +41,11 @@ pub struct Entry {
 
 impl Entry {
     fn title(&self) -> String {
-        self.title.clone().unwrap_or_else(|| format!("{} ({})", self.name, self.bootable.system))
+        match (&self.title, self.bootable.system) {
+            (Some(title), _) => title.clone(),
+            (None, Some(system)) => format!("{} ({system})", self.name),
+            (None, None) => self.name.clone(),
+        }
     }
 }
 

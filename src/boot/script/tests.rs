@@ -14,7 +14,7 @@ const NODE: &str = "88-99-aa-bb-cc-dd";
 
 fn image(name: &str, kernel: &str, initrds: &[&str], args: &str) -> Entry {
     let bootable = Bootable {
-        system: "Ubuntu",
+        system: Some("Ubuntu"),
         kernel: kernel.to_owned(),
         initrds: initrds.iter().map(|path| (*path).to_owned()).collect(),
         args: args.to_owned(),
@@ -27,7 +27,7 @@ fn image(name: &str, kernel: &str, initrds: &[&str], args: &str) -> Entry {
 fn centos() -> Entry {
     let args = "inst.repo={url} ip=dhcp ks.device={mac}";
     let bootable = Bootable {
-        system: "Fedora or RHEL family",
+        system: Some("Fedora or RHEL family"),
         ..image("", "images/pxeboot/vmlinuz", &["images/pxeboot/initrd.img"], args).bootable
     };
     Entry { name: "centos7".to_owned(), title: Some("CentOS 7".to_owned()), bootable }
@@ -393,7 +393,7 @@ LABEL local
 #[test]
 fn grub_asks_who_it_is_and_boots_that_image() {
     let catalogue = both(vec![named()]);
-    let ask = "configfile (tftp,192.168.99.1)/images/192.168.99.1/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n";
+    let ask = "source (tftp,192.168.99.1)/images/192.168.99.1/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n";
     assert_eq!(text(&catalogue, "debian-installer/amd64/grub/grub.cfg").unwrap(), ask);
     let expected = "\
 insmod http
