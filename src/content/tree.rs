@@ -530,7 +530,11 @@ impl Tree {
             Source::Generated(text) => hash(text),
             _ => source.seen().map_or(0, |seen| hash(&seen.version)),
         };
-        Image { id: ImageId(0), size, modified_s, version, media_type: media::type_of(self.plain()) }
+        let media_type = match source {
+            Source::Generated(_) => media::type_of_text(self.plain()),
+            _ => media::type_of(self.plain()),
+        };
+        Image { id: ImageId(0), size, modified_s, version, media_type }
     }
 
     /// What the directory in hand shows

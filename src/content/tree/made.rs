@@ -33,7 +33,7 @@ impl Tree {
         let asked = plan.templates().find(path)?;
         let who = plan.who(asked.name(plan, self.peer)?, self.peer)?;
         let made = plan.templates().render(&asked, plan, &who, &|image| catalogue.image_args(image));
-        let path = path.to_owned();
+        let path = path.escape_debug().to_string();
         Some(made.map_err(|error| {
             let whom = self.peer.map_or_else(String::new, |peer| format!(" for {peer}"));
             let sentence = format!("/{path}{whom} was not made: {error}");
@@ -51,14 +51,15 @@ impl Tree {
         self.set_key(b'r', path).ok()?;
         let plan = Arc::clone(self.catalogue.as_ref()?.plan());
         let path = std::str::from_utf8(self.plain()).ok()?;
-        let whom = done_by(path)?.to_owned();
+        // Without a boot-once the name is the root's, as any other.
+        let whom = done_by(path).filter(|_| plan.boots_once())?.to_owned();
         let name = match &*whom {
             "" => Some(Name::Address(peer)),
             whom => template::name_of(&plan, whom),
         };
         let now = self.now.unwrap_or(Instant::ZERO);
         let told = name.ok_or(NotReported::NotOnce).and_then(|name| plan.report(name, peer, now));
-        let whom = if whom.is_empty() { peer.to_string() } else { whom };
+        let whom = if whom.is_empty() { peer.to_string() } else { whom.escape_debug().to_string() };
         let (text, ticket) = match told {
             Ok(Reported::Now(ticket)) => {
                 self.say(format!("{whom} is done, says {peer}: it boots from its own disk from now on"));
