@@ -17,7 +17,7 @@ pub struct CommandLine {
 /// The commands
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve: answer machines until told to stop
+    /// Answer machines until told to stop
     Serve(Serve),
     /// Say what is wrong with a configuration, and what each architecture would boot
     Check(Check),
@@ -96,7 +96,7 @@ pub struct Explain {
 pub struct Import {
     /// dnsmasq's configuration; the files that it names are read too
     pub file: PathBuf,
-    /// dnsmasq's lease file [the one that the configuration names, or /var/lib/misc/dnsmasq.leases]
+    /// dnsmasq's lease file (else the one that the configuration names, or /var/lib/misc/dnsmasq.leases)
     #[arg(long, value_name = "FILE")]
     pub leases: Option<PathBuf>,
     /// Put dnsmasq's live leases into this state directory
@@ -167,7 +167,7 @@ pub struct Rack {
     /// What the server may take of its port, as the configuration's `rate`: who began first is served first
     #[arg(long, value_name = "RATE", conflicts_with = "interface")]
     pub rate: Option<String>,
-    /// Size of the kernel that they load, as 8M; the initrd is twice as large [256K]
+    /// Size of the kernel that they load, as 8M (256K); the initrd is twice as large
     #[arg(long, value_name = "SIZE", conflicts_with = "interface")]
     pub kernel: Option<String>,
     /// Switch ports forward nothing for the first 30 s, as with spanning tree
@@ -214,10 +214,10 @@ pub struct Setup {
     /// The clients' DNS servers (may be repeated)
     #[arg(long, value_name = "ADDRESS", requires = "interface", conflicts_with = "config")]
     pub dns: Vec<String>,
-    /// Serve HTTP on this port [80]
+    /// Serve HTTP on this port (80)
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub http_port: Option<u16>,
-    /// Serve TFTP on this port [69]
+    /// Serve TFTP on this port (69)
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub tftp_port: Option<u16>,
     /// Listen on this address only
@@ -228,13 +228,13 @@ pub struct Setup {
 /// How the process itself runs
 #[derive(Debug, Default, Args)]
 pub struct Process {
-    /// Event loops [one a core]
+    /// Event loops (one a core)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: Option<u16>,
     /// How they wait and receive: auto, epoll or uring
     #[arg(long, value_name = "WAY")]
     pub io: Option<String>,
-    /// Keep the leases in this directory [/var/lib/reveille]
+    /// Keep the leases in this directory (/var/lib/reveille)
     #[arg(long, value_name = "DIRECTORY")]
     pub state_dir: Option<PathBuf>,
     /// How decisions are printed: text or json

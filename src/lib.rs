@@ -34,6 +34,7 @@
 //! | [`capture`] | the conversations that a server saw, as a file |
 //! | [`import`] | a dnsmasq configuration as one of ours, and what it cannot carry over |
 //! | [`rack`] | simulated machines that boot from a shard in virtual time, and what must hold while they do; the same machines on a wire |
+//! | `heard` | what a capture holds: who asked what, and what was answered |
 //! | [`trim`] | a capture cut to its boots, its machines under other names |
 //! | [`replay`] | a capture through a shard, and what would have been answered otherwise |
 //!
@@ -64,6 +65,7 @@ pub mod check;
 pub mod config;
 pub mod content;
 pub mod explain;
+mod heard;
 pub mod import;
 pub mod io;
 pub mod limits;

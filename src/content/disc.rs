@@ -14,8 +14,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::iso::{self, Fault, Index};
+use super::extent::Extents;
+use super::iso::{self, Fault, Index, What};
 use super::root::{Seen, Version};
+use super::stored::{Role, Stored};
 use super::sys;
 use crate::boot::image::Miss;
 
@@ -25,13 +27,13 @@ const READ_WAIT: Duration = Duration::from_millis(20);
 /// One version of an image
 #[derive(Debug)]
 pub(super) struct Disc {
-    pub(super) file: File,
+    file: Arc<File>,
     pub(super) seen: Seen,
     pub(super) index: Index,
 }
 
 impl Disc {
-    fn open(path: &Path) -> Result<Self, Fault> {
+    fn read(path: &Path) -> Result<Self, Fault> {
         // A FIFO in its place would hold the server up.
         if !fs::metadata(path)?.is_file() {
             return Err(Fault::NotIso);
@@ -42,7 +44,25 @@ impl Disc {
         if !seen.still_holds(&sys::stat(file.as_fd())?) {
             return Err(Fault::Io(io::Error::other("it is being written")));
         }
-        Ok(Self { file, seen, index })
+        Ok(Self { file: Arc::new(file), seen, index })
+    }
+
+    /// A file in it
+    pub(super) fn open(&self, path: &[u8]) -> Result<Stored, Miss> {
+        let (what, modified_s) = self.index.find(path).ok_or(Miss::NotFound)?;
+        match what {
+            What::Directory => Err(Miss::Directory),
+            What::Compressed => Err(Miss::Compressed),
+            What::File(extents) => {
+                let (file, extents) = (Arc::clone(&self.file), Extents::of(extents));
+                Ok(Stored::pieces(file, self.seen, extents, Role::InIso, modified_s.into()))
+            }
+        }
+    }
+
+    /// The image itself
+    pub(super) fn whole(&self) -> Stored {
+        Stored::whole(Arc::clone(&self.file), self.seen)
     }
 
     /// Whether the bytes that its index is of are still there
@@ -80,7 +100,7 @@ impl Shared {
     }
 
     fn read(&self, path: &Path, version: Version) {
-        let disc = Disc::open(path).ok().map(Arc::new);
+        let disc = Disc::read(path).ok().map(Arc::new);
         let version = disc.as_ref().map_or(version, |disc| disc.seen.version);
         *self.lock() = Latest { version, disc, is_reading: false };
         self.is_read.notify_all();
@@ -102,7 +122,7 @@ impl std::error::Error for Unserved {}
 impl Drive {
     /// Reads the image
     pub(super) fn open(path: &Path) -> Result<Self, Unserved> {
-        let disc = Disc::open(path).map_err(|fault| Unserved(path.to_owned(), fault))?;
+        let disc = Disc::read(path).map_err(|fault| Unserved(path.to_owned(), fault))?;
         let latest = Latest { version: disc.seen.version, disc: Some(Arc::new(disc)), is_reading: false };
         let shared = Shared { latest: Mutex::new(latest), is_read: Condvar::new() };
         Ok(Self { path: path.to_owned(), shared: Arc::new(shared) })

@@ -3,8 +3,8 @@
 use std::ffi::CStr;
 
 use super::disc::Disc;
-use super::library::Mount;
 use super::listing::Line;
+use super::mounts::Mount;
 use super::root::{Root, Version};
 use super::sys;
 use crate::limits::LISTING_ENTRIES_MAX;

@@ -9,9 +9,12 @@
 //! - [`Loaders`]: loaders that the root lacks, out of images and packages
 //! - [`Memory`]: named bytes, for replays, simulated racks and tests
 //! - [`Snapshots`]: hot files in memory, shared by the trees of all shards
+//! - `places`: what a path leads to, of all of those; `mounts`: the paths that lead into images
+//! - `stored`: the bytes of a file, or of pieces of one, of one version; `extent`: the pieces
 //! - `root`: confinement and what tells two versions apart; `table`: open files; `sys`: the system calls
 
 mod disc;
+mod extent;
 mod iso;
 mod library;
 mod listed;
@@ -19,10 +22,13 @@ mod listing;
 mod loaders;
 mod media;
 mod memory;
+mod mounts;
 mod netascii;
 mod path;
+mod places;
 mod root;
 mod snapshot;
+mod stored;
 mod sys;
 mod table;
 mod tree;
@@ -34,7 +40,8 @@ pub use media::type_of;
 pub use memory::Memory;
 pub use path::plain;
 pub use snapshot::Snapshots;
-pub use tree::{Part, Placed, Tree};
+pub use stored::{Part, Placed};
+pub use tree::Tree;
 
 #[cfg(test)]
 mod tests;

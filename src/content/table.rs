@@ -5,13 +5,11 @@
 //! directories: whoever looks a name up decides whether the entry is still what the name means.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 
-use super::disc::Disc;
-use super::iso::Extent;
-use super::root::Seen;
+use super::root::Version;
 use super::snapshot::Snapshot;
+use super::stored::Stored;
 use crate::boot::image::{Image, ImageId, Miss};
 use crate::limits::{GENERATED_BYTES_MAX, IDLE_FILES_MAX, OPEN_FILES_MAX};
 use crate::time::Instant;
@@ -20,11 +18,9 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) enum Source {
     /// In a file
-    File(File, Seen),
-    /// In an ISO image, by pieces none of which is empty
-    Disc(Arc<Disc>, Seen, Box<[Extent]>),
-    /// In memory, as converted from a file that looked like this
-    Converted(Box<[u8]>, Seen),
+    Stored(Stored),
+    /// In memory, as converted from a file of this version
+    Converted(Box<[u8]>, Version),
     /// In memory
     Generated(Box<[u8]>),
 }
@@ -32,15 +28,16 @@ pub(super) enum Source {
 impl Source {
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         match self {
-            Self::File(..) | Self::Disc(..) => None,
+            Self::Stored(_) => None,
             Self::Converted(bytes, _) | Self::Generated(bytes) => Some(bytes),
         }
     }
 
-    /// The file's version when it was opened or converted
-    pub(super) fn seen(&self) -> Option<&Seen> {
+    /// The version of the file that it is of
+    pub(super) fn version(&self) -> Option<Version> {
         match self {
-            Self::File(_, seen) | Self::Disc(_, seen, _) | Self::Converted(_, seen) => Some(seen),
+            Self::Stored(stored) => Some(stored.version()),
+            Self::Converted(_, version) => Some(*version),
             Self::Generated(_) => None,
         }
     }
@@ -243,6 +240,11 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    use super::super::root::Seen;
+    use super::super::sys;
     use super::*;
 
     fn image(size: u64) -> Image {
@@ -251,8 +253,8 @@ mod tests {
 
     fn null() -> Source {
         let file = File::open("/dev/null").unwrap();
-        let stat = super::super::sys::stat(std::os::fd::AsFd::as_fd(&file)).unwrap();
-        Source::File(file, Seen::of(&stat))
+        let seen = Seen::of(&sys::stat(file.as_fd()).unwrap());
+        Source::Stored(Stored::whole(Arc::new(file), seen))
     }
 
     #[test]

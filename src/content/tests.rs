@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::{env, process, thread};
 
 use super::iso::testing::{ROOT, dots, image, record};
-use super::{Library, Placed, Tree};
+use super::{Library, Placed, Snapshots, Tree};
 use crate::boot::image::{Form, ImageSource, Images, Miss, Origin};
 use crate::boot::plan::{ImageMenu, Mode, Network, Plan};
-use crate::limits::FRESH_TIME;
+use crate::limits::{FRESH_TIME, SNAPSHOT_PIECE_BYTES};
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddr;
 
@@ -153,6 +153,57 @@ fn images_stand_beside_the_root() {
     assert_eq!(all(&mut tree, "own/file"), Err(Miss::NotFound));
     assert_eq!(tree.listing(b"own").unwrap_err(), Miss::NotFound);
     assert!(all(&mut tree, "images/disc/dir/text.cfg").is_ok());
+}
+
+#[test]
+fn hot_files_of_an_image_are_in_memory_and_of_one_version() {
+    /// Long after any file's times
+    const LATER: Instant = Instant::from_secs(100_000_000_000);
+    let scratch = Scratch::new("hot");
+    let len = 2 * SNAPSHOT_PIECE_BYTES + 5;
+    let mut root = dots(ROOT as u32).to_vec();
+    root.push(record(b"HOT.;1", 40, 2048, 0x80, b""));
+    root.push(record(b"HOT.;1", 64, len as u32 - 2048, 0, b""));
+    let mut bytes = image(&[(ROOT, &root)]);
+    bytes[40 * 2048..][..2048].fill(b'h');
+    bytes.extend((2048..len).map(|at| (at / 7 % 251) as u8));
+    let path = scratch.0.join("disc.iso");
+    fs::write(&path, &bytes).unwrap();
+    let expected = [&bytes[40 * 2048..][..2048], &bytes[64 * 2048..]].concat();
+
+    let library = scratch.library();
+    let snapshots = Arc::new(Snapshots::new());
+    let mut trees =
+        [0, 1].map(|_| Tree::with_images(None, &library).unwrap().sharing(Arc::clone(&snapshots)));
+    let ids = trees.each_mut().map(|tree| tree.open(b"images/disc/hot", Form::Octet).unwrap().id);
+    assert!(trees[0].load(LATER, ids[0], 0, SNAPSHOT_PIECE_BYTES + 1));
+    assert!(trees[1].resident_from(ids[1], 0).is_none(), "it has asked for nothing yet");
+    assert!(trees[1].load(LATER, ids[1], 0, 1));
+    let resident = |tree: &Tree, id, at| tree.resident_from(id, at as u64).map(<[u8]>::to_vec);
+    for (tree, id) in trees.iter().zip(ids) {
+        assert_eq!(resident(tree, id, 0).unwrap(), expected[..SNAPSHOT_PIECE_BYTES]);
+        assert_eq!(resident(tree, id, SNAPSHOT_PIECE_BYTES).unwrap().len(), SNAPSHOT_PIECE_BYTES);
+        assert_eq!(resident(tree, id, 2 * SNAPSHOT_PIECE_BYTES), None, "nobody asked for the last piece");
+    }
+    // Written over, or cut short: what is in memory is what it was, and what is not ends the transfer.
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(b"z", 64 * 2048).unwrap();
+    file.set_len(70 * 2048).unwrap();
+    for (tree, id) in trees.iter_mut().zip(ids) {
+        assert!(!tree.load(LATER, id, 2 * SNAPSHOT_PIECE_BYTES as u64, 5));
+        assert!(tree.read_at(id, 2 * SNAPSHOT_PIECE_BYTES as u64, &mut [0; 5]).is_err());
+        assert_eq!(
+            resident(tree, id, SNAPSHOT_PIECE_BYTES).unwrap()[..9],
+            expected[SNAPSHOT_PIECE_BYTES..][..9]
+        );
+    }
+    // Another image in its place is another version, with bytes of its own.
+    fs::write(scratch.0.join("new.iso"), disc(b'x')).unwrap();
+    fs::rename(scratch.0.join("new.iso"), &path).unwrap();
+    settled(&mut trees[0], "images/disc/parts", &Ok(b"xx"));
+    let new = trees[0].open(b"images/disc/parts", Form::Octet).unwrap();
+    assert!(trees[0].load(LATER, new.id, 0, 4103));
+    assert_eq!(trees[0].resident(new.id, 4095, 2).unwrap(), b"yz");
 }
 
 #[test]

@@ -162,8 +162,8 @@ fn write_place(out: &mut String, name: &str, place: Option<&Placed>) {
     // Writing to a `String` cannot fail.
     let _ = match place {
         Some(Placed::File(path)) => writeln!(out, "  {name}: {}", path.display()),
-        Some(Placed::Iso(path, offset, len)) => {
-            writeln!(out, "  {name}: {len} bytes at {offset} in {}", path.display())
+        Some(Placed::Iso { image, offset, len }) => {
+            writeln!(out, "  {name}: {len} bytes at {offset} in {}", image.display())
         }
         Some(Placed::Generated(text)) => {
             let _ = writeln!(out, "  {name}: generated");

@@ -48,7 +48,7 @@ impl Wire {
     }
 }
 
-/// A client's place in the order; [`Tickets::slots`] has them by address
+/// A client's place in the order; found by its address
 #[derive(Debug, Default)]
 struct Holder {
     /// Its address and its ticket, 32 bits each; 0: nobody's

@@ -143,7 +143,7 @@ impl Plan {
     /// Why that is not taken.
     pub fn report(&self, name: Name<'_>, peer: Ipv4Addr, now: Instant) -> Result<Reported, NotReported> {
         let who = self.who(name, Some(peer)).ok_or(NotReported::NotOnce)?;
-        if !matches!(name, Name::Address(_)) && !self.is_at_home(&who, peer) {
+        if name != Name::Address(peer) && !self.is_at_home(&who, peer) {
             return Err(NotReported::Elsewhere);
         }
         self.record(self.onces(&who), now)

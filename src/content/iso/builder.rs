@@ -2,7 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::index::{self, Extent, Index, Named, Node};
+use super::super::extent::Extent;
+use super::index::{self, Index, Named, Node};
 use super::record::Record;
 use super::rock::{Area, Fields};
 use super::volume::{Naming, Volume};

@@ -3,15 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
+use super::super::extent::Extent;
 use crate::limits::{ISO_LINKS_MAX, ISO_STEPS_MAX};
-
-/// Bytes of the image that hold bytes of a file
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::content) struct Extent {
-    /// From the image's beginning
-    pub(in crate::content) offset: u64,
-    pub(in crate::content) len: u64,
-}
 
 /// What a node is
 #[derive(Clone, Copy, Debug)]

@@ -22,7 +22,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-pub(super) use index::{Extent, Index, What};
+pub(super) use index::{Index, What};
 
 /// ECMA-119 §6.1.2: descriptors and directory records are laid out by sectors of this many bytes
 const SECTOR: usize = 2048;
