@@ -269,7 +269,7 @@ pub struct Plan {
     http_port: u16,
     tftp_port: u16,
     rates: Vec<Rate>,
-    local_menu: Menu,
+    local: local::Told,
     /// Values for everybody's templates
     vars: Vars,
     templates: Templates,
@@ -309,7 +309,7 @@ impl Plan {
             http_port: 80,
             tftp_port: 69,
             rates: Vec::new(),
-            local_menu: local::menu(),
+            local: local::Told::new(),
             vars: Vars::new(),
             templates: Templates::default(),
             awaited_files,
@@ -457,10 +457,13 @@ impl Plan {
         let (loader, reason) = (decision.and_then(|(boot, _)| boot), Reason::NoRule);
         let answer = Answer { network, subnet, mode, machine, boot: None, menu: None, loader, image, reason };
         let Some(reason) = local else { return self.with_boot(answer, client, decision) };
-        // What has a menu of its own shows it; any other loader goes back to its firmware without a boot file.
-        let is_rom = client.wants == Wants::Pxe && client.loader == Loader::Rom;
-        let menu = is_rom.then_some(&self.local_menu);
-        Answer { menu, loader: None, image: None, reason, ..answer }
+        // Any other loader goes back to its firmware without a boot file.
+        let (menu, boot) = match (client.wants, client.loader) {
+            (Wants::Pxe, Loader::Rom) => (Some(&self.local.menu), None),
+            (Wants::Http, Loader::Rom) => (None, Some(&self.local.nowhere)),
+            _ => (None, None),
+        };
+        Answer { menu, boot, loader: None, image: None, reason, ..answer }
     }
 
     fn with_boot<'p>(

@@ -422,8 +422,8 @@ mod tests {
             false
         }
 
-        fn place(&self, name: &str, who: Who<'_>) -> Option<Placed> {
-            let is_u_boot = who.caller?.client(None).loader == Loader::UBoot;
+        fn place(&self, name: &str, asker: Asker<'_>) -> Option<Placed> {
+            let is_u_boot = asker.caller?.client(None).loader == Loader::UBoot;
             (is_u_boot && name == "pxelinux.cfg/default").then(|| Placed::Generated("DEFAULT a".to_owned()))
         }
     }

@@ -14,6 +14,7 @@
 #   standin    arguments of dnsmasq doing the same; (none) where it cannot
 #   expect     what the console must say before user space has its file; empty: nothing in particular
 #   refusal    what the firmware must say instead of booting; empty: it must boot
+#   again      what the machine boots when it is switched on a second time, by what it then says on its console
 #   limit_s    how long the boot may take
 # shellcheck disable=SC2034,SC2054  # used by others; dnsmasq's arguments hold commas
 
@@ -22,7 +23,8 @@ relayed_net=10.44.0
 
 case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy uefi-unsigned
     ipxe-http arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-centos-uefi iso-debian-secure iso-torito-uefi
-    iso-ubuntu-uefi image-bios image-bios-proxy image-uefi image-uboot menu-uefi menu-uefi-proxy)
+    iso-ubuntu-uefi image-bios image-bios-proxy image-uefi image-uboot menu-uefi menu-uefi-proxy
+    once-bios once-uefi)
 
 is_case() {
     local name
@@ -98,9 +100,33 @@ items = [
 TOML
 }
 
+# once_toml MAC: the machine is installed once, with a file of its own.
+once_toml() {
+    cat <<TOML
+[[network]]
+interface = "eth0"
+pool = ["$pool"]
+
+[template.ks]
+file = "@DIR@/node.ks"
+
+[image.lab]
+dir = "@DIR@/image"
+kernel = "linux"
+initrd = "initrd.gz"
+
+[[machine]]
+mac = "$1"
+hostname = "node-01"
+image = "lab"
+args = "console=ttyS0 panic=1 inst.repo={url} reveille.ks=http://{server}/ks/{mac}.cfg reveille.done={done}"
+boot-once = true
+TOML
+}
+
 load_case() {
     local script=http://$server_ip/boot.ipxe
-    topology=plain config='' iso='' reveille=() standin=() limit_s=120 expect='' refusal=''
+    topology=plain config='' iso='' again='' reveille=() standin=() limit_s=120 expect='' refusal=''
     case $1 in
         bios-full)
             summary='BIOS; the server gives the addresses; lpxelinux by TFTP, kernel by HTTP'
@@ -311,6 +337,24 @@ file = \"bootnetx64.efi\""
             packages=("${packages_lab[@]}" "${packages_uefi[@]}")
             config="$(images_toml 'console=ttyS0 panic=1 inst.repo={url}')
 $(image_items_toml)
+
+[[boot]]
+match = { arch = \"x64-uefi\" }
+file = \"bootnetx64.efi\""
+            standin=(none)
+            ;;
+        once-bios)
+            summary="BIOS; installed by a file made for it, it reports that it is done; switched on again, it boots its disk"
+            machine=machine_bios_disk content=(serve_installer) again='reveille-lab: local disk'
+            packages=("${packages_lab[@]}" "${packages_bios[@]}")
+            config="$(once_toml 52:54:00:aa:00:02)"
+            standin=(none)
+            ;;
+        once-uefi)
+            summary="UEFI; the same; switched on again, its firmware gives up PXE and HTTP boot for its next boot option at once"
+            machine=machine_uefi_pxe_http content=(serve_installer bootnetx64.efi) again='Error: Could not retrieve NBP file size'
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            config="$(once_toml 52:54:00:aa:00:01)
 
 [[boot]]
 match = { arch = \"x64-uefi\" }

@@ -148,6 +148,22 @@ serve_image_arm64() {
     cp "$(installer amd64)/linux" "$1/../other/"
 }
 
+# serve_installer [LOADER] ROOT: as serve_image, with a template that user space asks for, and a disk for BIOS that says that it is booted.
+serve_installer() {
+    local root=${*: -1} dir
+    serve_image "$@"
+    dir=$root/..
+    printf 'a file for {{ mac }} at {{ ip }}\n' >"$dir/node.ks"
+    # A boot record that writes its text by interrupt 10h, and stops.
+    {
+        printf '\x31\xc0\x8e\xd8\xbe\x18\x7c\xac\x08\xc0\x74\x09\xb4\x0e\xbb\x07\x00\xcd\x10\xeb\xf2\xf4\xeb\xfd'
+        printf 'reveille-lab: local disk\r\n\0'
+    } >"$dir/disk.img"
+    truncate --size 510 "$dir/disk.img"
+    printf '\x55\xaa' >>"$dir/disk.img"
+    truncate --size 1M "$dir/disk.img"
+}
+
 # serve_iso NAME ROOT: NAME.iso beside the root, with Debian's kernel and loaders where NAME's distribution has its own, and
 # nothing in the root.
 serve_iso() {

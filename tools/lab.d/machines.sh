@@ -19,6 +19,13 @@ machine_bios() {
         -device e1000,netdev=net0,mac=52:54:00:aa:00:02,bootindex=0
 }
 
+# With a disk to boot from, after the network.
+machine_bios_disk() {
+    run_qemu qemu-system-x86_64 -machine pc,graphics=off -m 512 -uuid 52ee1110-0000-4000-8000-525400aa0002 \
+        -device e1000,netdev=net0,mac=52:54:00:aa:00:02,bootindex=0 \
+        -drive file="$case_dir/disk.img",format=raw,if=none,id=disk -device ide-hd,drive=disk,bootindex=1
+}
+
 machine_bios_virtio() {
     run_qemu qemu-system-x86_64 -machine pc,graphics=off -m 512 -uuid 52ee1110-0000-4000-8000-525400aa0003 \
         -device virtio-net-pci,netdev=net0,mac=52:54:00:aa:00:03,bootindex=0
@@ -45,6 +52,13 @@ machine_uefi_secure() {
 machine_uefi() {
     ovmf -uuid 52ee1110-0000-4000-8000-525400aa0001 \
         -device virtio-net-pci,netdev=net0,mac=52:54:00:aa:00:01,bootindex=0,romfile=
+}
+
+# PXE by IPv4, then HTTP boot.
+machine_uefi_pxe_http() {
+    ovmf -uuid 52ee1110-0000-4000-8000-525400aa0001 \
+        -device virtio-net-pci,netdev=net0,mac=52:54:00:aa:00:01,bootindex=0,romfile= \
+        -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n
 }
 
 machine_uefi_http() {

@@ -8,7 +8,9 @@ use std::net::Ipv4Addr;
 
 use super::super::client::Client;
 use super::super::register::{MachineId, Record, Ticket};
-use super::{Boots, Machine, Match, Menu, MenuItem, Name, Network, Plan, Reason, Rule, Who, rules};
+use super::{
+    BootFile, Boots, Machine, Match, Menu, MenuItem, Name, Network, Piece, Plan, Reason, Rule, Who, rules,
+};
 use crate::time::Instant;
 use crate::wire::ethernet::MacAddr;
 
@@ -53,12 +55,25 @@ pub enum NotReported {
     Busy,
 }
 
-/// The menu of a ROM that is to boot from its disk: one item, taken at once. UEFI gives up at it without the minute that it
-/// would wait for an offer with a boot file, and goes on to its next boot option, as BIOS ROMs do (PXE 2.1 §2.2.3: type 0).
-pub(super) fn menu() -> Menu {
-    let item =
-        MenuItem { kind: 0, text: "Local disk".to_owned(), boot: None, image: None, servers: Vec::new() };
-    Menu { prompt: "Booting from the local disk".to_owned(), timeout_s: 0, items: vec![item] }
+/// What sends a ROM on to its next boot option. An offer without a boot file does so only after a minute: EDK2 waits for a better
+/// one through 4 + 8 + 16 + 32 s.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// To PXE: one item, the local disk, taken at once (PXE 2.1 §2.2.3: type 0). EDK2 says PXE-E21 and goes on.
+    pub(super) menu: Menu,
+    /// To UEFI HTTP boot, which knows no menu: a file that is not there
+    pub(super) nowhere: BootFile,
+}
+
+impl Told {
+    pub(super) fn new() -> Self {
+        let item =
+            MenuItem { kind: 0, text: "Local disk".to_owned(), boot: None, image: None, servers: Vec::new() };
+        let menu = Menu { prompt: "Booting from the local disk".to_owned(), timeout_s: 0, items: vec![item] };
+        let literal = |text: &str| Piece::Literal(text.to_owned());
+        let pieces = vec![literal("images/"), Piece::Server, literal("/boots-its-own-disk")];
+        Self { menu, nowhere: BootFile { pieces, server: None } }
+    }
 }
 
 /// The files whose download ends somebody's booting from the network
@@ -129,7 +144,7 @@ impl Plan {
     /// Why that is not taken.
     pub fn report(&self, name: Name<'_>, peer: Ipv4Addr, now: Instant) -> Result<Reported, NotReported> {
         let who = self.who(name, Some(peer)).ok_or(NotReported::NotOnce)?;
-        if !matches!(name, Name::Address(_)) && !self.is_at_home(&who, peer) {
+        if name != Name::Address(peer) && !self.is_at_home(&who, peer) {
             return Err(NotReported::Elsewhere);
         }
         self.record(self.onces(&who), now)

@@ -41,6 +41,8 @@ fn is_local(plan: &Plan, mac: MacAddr) -> bool {
         let menu = rom.menu.expect("a ROM is told by a menu");
         assert!(rom.boot.is_none() && rom.image.is_none() && menu.timeout_s == 0);
         assert_eq!(menu.items.iter().map(|item| item.kind).collect::<Vec<_>>(), [0]);
+        let http = plan.answer(&Client { mac, wants: Wants::Http, ..client() });
+        assert!(http.menu.is_none() && http.boot.is_some_and(|boot| !boot.is_url()));
         assert!(ipxe.boot.is_none() && ipxe.menu.is_none() && choice.image.is_none());
     }
     local
@@ -81,6 +83,9 @@ fn only_who_is_there_may_say_that_a_machine_is_done() {
         (mac, FAR, Err(NotReported::Elsewhere)),
         (mac, nowhere, Err(NotReported::Elsewhere)),
         (Name::Address(HOME), HOME, Ok(())),
+        (Name::Address(HOME), NEIGHBOUR, Ok(())),
+        (Name::Address(HOME), FAR, Err(NotReported::Elsewhere)),
+        (Name::Address(HOME), nowhere, Err(NotReported::Elsewhere)),
         (Name::Address(NEIGHBOUR), NEIGHBOUR, Err(NotReported::NotOnce)),
         (Name::Mac(MAC), NEIGHBOUR, Err(NotReported::NotOnce)),
         (Name::Host("node-09"), NEIGHBOUR, Err(NotReported::NotOnce)),
