@@ -69,12 +69,11 @@ impl<I: Images> Shard<I> {
     pub fn share_wires(&mut self, now: Instant, wires: Arc<Wires>) {
         match &mut self.admission {
             Some(admission) => admission.on_wires(now, wires),
-            None => {
-                self.admission = Some(Admission::new(wires));
-                for id in self.http.ask_first() {
-                    self.claim(now, id);
-                }
-            }
+            None => self.admission = Some(Admission::new(wires)),
+        }
+        // What they were allowed, they were on another wire.
+        for id in self.http.ask_first() {
+            self.claim(now, id);
         }
     }
 

@@ -215,27 +215,27 @@ fn a_bound_leaves_the_rest_of_the_wire_to_others() {
 
 #[test]
 fn another_rate_holds_for_those_who_are_loading() {
-    let loads = |rate: Option<u64>, new_rate: Option<u64>| {
+    let loads = |first: Option<u64>, rate: Option<u64>, new_rate: Option<u64>| {
         let mut setup = Setup::new(1).mix(70);
         setup.power_on = Duration::ZERO;
-        setup.site.rate = rate;
-        setup.new_rate = Some((Duration::from_millis(2_000), new_rate));
+        setup.site.rate = first;
+        setup.new_rates = vec![(Duration::from_millis(1), rate), (Duration::from_millis(2_000), new_rate)];
         setup.site.files = reveille::rack::files(setup.site.server, setup.site.proxy, 8 << 20);
         boots(setup).elapsed_us
     };
     let (slow, fast) = (Some(50_000_000), Some(2_000_000_000));
-    let (as_slow, as_fast) = (loads(slow, slow), loads(fast, fast));
+    let (as_slow, as_fast) = (loads(slow, slow, slow), loads(fast, fast, fast));
     let told = format!("{as_slow} and {as_fast} µs");
     assert!(as_slow > 9 * as_fast, "{told}");
     // Those who wait for the narrow wire have their turn on the wide one, or all at once where there is no bound any more.
     for wider in [fast, None] {
-        let us = loads(slow, wider);
+        let us = loads(slow, slow, wider);
         assert!(us < 2 * as_fast, "{wider:?}: {us}, {told}");
     }
     // And what begun without a bound is under it.
-    for wide in [fast, None] {
-        let us = loads(wide, slow);
-        assert!(us > as_slow / 3, "{wide:?}: {us}, {told}");
+    for (first, wide) in [(fast, fast), (None, None), (slow, None)] {
+        let us = loads(first, wide, slow);
+        assert!(us > as_slow / 3, "{first:?}, {wide:?}: {us}, {told}");
     }
 }
 

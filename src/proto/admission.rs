@@ -6,6 +6,11 @@
 //! (an OACK, a response's head) and is sent a block every [`ADMISSION_TRICKLE`], less than any firmware waits (clients.md's
 //! shortest is 3 s), so that no timer of its runs out and it asks nothing again.
 //!
+//! DHCP is never held back: it would gain next to nothing, and cost boots. Who waits takes a block each [`ADMISSION_TRICKLE`],
+//! which with 4,500 machines is 27 Mbit/s, 2.7 % of a wire of 1 Gbit/s; and those blocks are of its file, so that its turn is
+//! the shorter for them. But the turns of such a hall last for minutes, and no ROM asks for an address that long: iPXE gives
+//! up 15 s after its first DISCOVER (1, 2, 4 and 8 s), EDK2 60 s after it (4, 8, 16 and 32 s).
+//!
 //! It knows no protocol: what is held is a window of a transfer or the leave to write on a connection. No clock, no call;
 //! after [`Admission::new`] no memory but what the standard library's queues take when more wait than ever before.
 

@@ -55,8 +55,8 @@ pub struct Setup {
     pub power_on: Duration,
     /// The server is killed and started again that long after the power came
     pub restart_at: Option<Duration>,
-    /// That long after the power came the server is told another rate of its wires
-    pub new_rate: Option<(Duration, Option<u64>)>,
+    /// So long after the power came the server is told another rate of its wires
+    pub new_rates: Vec<(Duration, Option<u64>)>,
     /// A mistake put into the server
     pub bug: Option<Bug>,
     /// How often a machine goes through its boot order before it gives up
@@ -76,7 +76,7 @@ impl Setup {
             faults: Faults::default(),
             power_on: Duration::from_secs(1),
             restart_at: None,
-            new_rate: None,
+            new_rates: Vec::new(),
             bug: None,
             rounds: 6,
             record: false,
@@ -237,7 +237,7 @@ impl Rack {
         if let Some(after) = rack.setup.restart_at {
             rack.schedule(DAWN + after, Event::Restart);
         }
-        if let Some((after, rate)) = rack.setup.new_rate {
+        for (after, rate) in rack.setup.new_rates.clone() {
             rack.schedule(DAWN + after, Event::NewRate(rate));
         }
         rack
