@@ -26,6 +26,8 @@ fn plan(machines: u16) -> Plan {
             boot: None,
             serial: None,
             image: None,
+            local: Default::default(),
+            vars: Default::default(),
             line: 1,
         }
     };

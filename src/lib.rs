@@ -24,16 +24,17 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`wire`] | bytes ↔ views: Ethernet, ARP, IPv4, UDP, DHCP, PXE, TFTP, HTTP heads, capture files. No state, time or heap |
-//! | [`boot`] | pure decisions: who asks ([`boot::client`]), what it gets ([`boot::plan`]), which address it holds ([`boot::lease`]), what lies behind a path ([`boot::image`]) |
+//! | [`boot`] | pure decisions: who asks ([`boot::client`]), what it gets ([`boot::plan`]), which address it holds ([`boot::lease`]), what lies behind a path ([`boot::image`]), what is written for it ([`boot::script`], [`boot::template`]), what is known of it beside the plan ([`boot::register`]) |
 //! | [`proto`] | machines without I/O: a datagram, bytes or a deadline in, an [`proto::outbox::Outbox`] out |
 //! | [`shard`] | one shard: owns its machines, routes events to them; the centre of the program |
 //! | [`content`] | the directory tree behind the paths, its open files, its listings |
-//! | [`store`] | leases that outlive the process |
+//! | [`store`] | leases that outlive the process, and who is done |
 //! | [`io`] | system calls, the clock, and all `unsafe` but content's one call |
 //! | [`server`] | starts and pins shards; signals, reload, drain |
 //! | [`capture`] | the conversations that a server saw, as a file |
 //! | [`import`] | a dnsmasq configuration as one of ours, and what it cannot carry over |
 //! | [`rack`] | simulated machines that boot from a shard in virtual time, and what must hold while they do; the same machines on a wire |
+//! | `heard` | what a capture holds: who asked what, and what was answered |
 //! | [`trim`] | a capture cut to its boots, its machines under other names |
 //! | [`replay`] | a capture through a shard, and what would have been answered otherwise |
 //!
@@ -64,6 +65,7 @@ pub mod check;
 pub mod config;
 pub mod content;
 pub mod explain;
+mod heard;
 pub mod import;
 pub mod io;
 pub mod limits;

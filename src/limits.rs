@@ -46,6 +46,24 @@ pub const DECLINES_MAX: usize = 4;
 /// Who had an address last is remembered on disk for this long after the lease ended
 pub const LAPSED_KEEP: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// Addresses at which a machine was seen
+pub const SEEN_MAX: usize = 1 << 17;
+/// Machines that have done what they were booted for once
+pub const DONE_MAX: usize = 1 << 17;
+/// Their reports that wait to be on disk
+pub const DONE_WAITING_MAX: usize = 1_024;
+
+/// Bytes of a template's file
+pub const TEMPLATE_BYTES_MAX: u64 = 256 << 10;
+/// Files of one `[template.NAME]`, those that it includes among them
+pub const TEMPLATE_FILES_MAX: usize = 64;
+/// Bytes of a text made from one
+pub const TEMPLATE_OUTPUT_MAX: usize = 1 << 20;
+/// What making a text may cost: instructions, and 64 bytes of data each. It is used up in some 3 ms.
+pub const TEMPLATE_FUEL: u64 = 1 << 16;
+/// Templates that include each other, or macros that call each other, to this depth
+pub const TEMPLATE_DEPTH_MAX: usize = 32;
+
 /// TFTP transfers of one shard
 pub const TRANSFERS_MAX: usize = 16_384;
 /// The largest `windowsize` granted (RFC 7440 allows 65535); a burst of 64 × 1468 bytes is 92 KiB

@@ -16,6 +16,7 @@ use reveille::io::clock::Clock;
 use reveille::io::interfaces::interfaces;
 use reveille::proto::tftp;
 use reveille::settings::Settings;
+use reveille::store::read_done;
 use reveille::{check, explain, import, rack, replay, server, trim};
 
 fn main() -> ExitCode {
@@ -39,11 +40,13 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Check(arguments) => {
             let source = Source::new(arguments.setup, Process::default());
             let (plan, settings) = source.load()?;
+            plan.register().done.restore(read_done(&settings.state_dir)?);
             print(&report(&source, &Arc::new(plan), &settings)?)?;
         }
         Command::Explain(mut arguments) => {
             let source = Source::new(std::mem::take(&mut arguments.setup), Process::default());
             let (plan, settings) = source.load()?;
+            plan.register().done.restore(read_done(&settings.state_dir)?);
             let plan = Arc::new(plan);
             let files = Files::new(settings.root.as_deref(), &Library::open(&settings.images, &plan)?);
             let config = source.file();
@@ -172,5 +175,7 @@ fn report(source: &Source, plan: &Arc<Plan>, settings: &Settings) -> Result<Stri
     let root = Files::new(settings.root.as_deref(), &Library::default());
     let loaders = library.loaders();
     let loader = |name: &str| loaders.describe(name).filter(|_| !root.exists(name));
-    check::report(plan, settings, source.file().as_deref(), describe, |name| files.exists(name), loader)
+    let image_args = |name: &str| library.bootable(name).map(|bootable| bootable.args.clone());
+    let exists = |name: &str| files.exists(name);
+    check::report(plan, settings, source.file().as_deref(), describe, exists, loader, image_args)
 }

@@ -30,8 +30,9 @@ use signal_hook::iterator::Signals;
 use self::log_thread::LogThread;
 use self::restart::{gives_addresses, needs_restart};
 use self::summary::summary;
-use crate::boot::lease::Leases;
+use crate::boot::lease::{Leases, State};
 use crate::boot::plan::Plan;
+use crate::boot::register::Seen;
 use crate::capture::Capture;
 use crate::config::{Errors, Source};
 use crate::content::{Library, LibraryError, Snapshots, Tree};
@@ -50,7 +51,7 @@ use crate::proto::wires::Wires;
 use crate::settings::{Io, LogFormat, Settings};
 use crate::shard::Shard;
 use crate::stats::Stats;
-use crate::store::{Committer, Disk, LeaseStore};
+use crate::store::{Committer, Disk, DoneFile, LeaseStore, Recorder};
 
 /// How long after [`STOP_TIME`] a shard may take to end: one that waits for a dead disk never does
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -68,7 +69,7 @@ pub enum Error {
     Image(LibraryError),
     /// io_uring cannot be used
     Ring(String),
-    /// The leases could not be read
+    /// The leases, or who is done, could not be read
     Leases(io::Error),
     /// The capture could not be begun; the error names it
     Capture(io::Error),
@@ -132,6 +133,7 @@ pub fn serve(
 ) -> Result<(), Error> {
     let (plan, settings) = source.load().map_err(Error::Config)?;
     let plan = Arc::new(plan);
+    let done = open_done(&plan, &settings)?;
     let banner = report(&plan, &settings).map_err(Error::Config)?;
     // Before any other thread exists: a signal that comes during the start must not kill the process half-way.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|e| Error::System("handle signals", e))?;
@@ -147,10 +149,12 @@ pub fn serve(
     print!("{banner}");
 
     let (tell, events) = crossbeam_channel::unbounded();
+    let said = Arc::clone(&notes);
     let log = LogThread::start(Log::new(settings.log, &plan, source.file().as_deref()), notes)
         .map_err(|e| Error::System("start a thread", e))?;
     let pins = (shards == processors.len()).then_some(processors);
     let running = start(drivers, pins.as_deref(), &tell)?;
+    let recorder = done.map(|file| record(file, &plan, &running, &said)).transpose()?;
     forward(signals, tell)?;
     println!("ready, by {}", if way == driver::Way::Uring { "io_uring" } else { "epoll" });
     let server = Server {
@@ -161,6 +165,8 @@ pub fn serve(
         running,
         log,
         capture,
+        notes: said,
+        recorder,
         ended: Vec::new(),
         is_stopping: false,
     };
@@ -251,9 +257,37 @@ fn open_store(
     let mut store = Disk::open(&settings.state_dir).map_err(Error::Leases)?;
     let now = clock.now();
     let stored = store.load().map_err(Error::Leases)?;
+    for lease in stored.iter().filter(|lease| lease.state == State::Bound && lease.ends() > now) {
+        if let Some(mac) = lease.key.mac() {
+            plan.register().see(lease.address, Seen { mac, uuid: None, arch: None });
+        }
+    }
     let stale: Vec<_> = stored.into_iter().filter_map(|lease| leases.restore(now, lease)).collect();
     store.commit(&stale).map_err(Error::Leases)?;
     Ok(Some(store))
+}
+
+/// Opens the file of who is done, where anybody can be, and takes it up
+fn open_done(plan: &Plan, settings: &Settings) -> Result<Option<DoneFile>, Error> {
+    if !plan.boots_once() {
+        return Ok(None);
+    }
+    let (file, records) = DoneFile::open(&settings.state_dir).map_err(Error::Leases)?;
+    plan.register().done.restore(records);
+    Ok(Some(file))
+}
+
+/// Starts the thread that writes who is done
+fn record(file: DoneFile, plan: &Plan, running: &[Running], notes: &Arc<Notes>) -> Result<Recorder, Error> {
+    let remotes: Vec<_> = running.iter().map(|shard| shard.remote.clone()).collect();
+    let notes = Arc::clone(notes);
+    let tell = move |written: io::Result<()>| {
+        if let Err(error) = written {
+            notes.say(format!("who is done was not written, and is told to report again: {error}"));
+        }
+        remotes.iter().for_each(Remote::wake);
+    };
+    Recorder::start(file, Arc::clone(plan.register()), tell).map_err(|e| Error::System("start a thread", e))
 }
 
 fn start(
@@ -301,6 +335,9 @@ struct Server<'s, R> {
     running: Vec<Running>,
     log: LogThread,
     capture: Option<Capture>,
+    notes: Arc<Notes>,
+    /// `None`: nobody can be done
+    recorder: Option<Recorder>,
     ended: Vec<Stats>,
     is_stopping: bool,
 }
@@ -346,7 +383,7 @@ impl<R: Fn(&Arc<Plan>, &Settings) -> Result<String, Errors>> Server<'_, R> {
             return;
         }
         let loaded = self.source.load().and_then(|(plan, settings)| {
-            let plan = Arc::new(plan);
+            let plan = Arc::new(plan.with_register(Arc::clone(self.plan.register())));
             let report = (self.report)(&plan, &settings)?;
             Ok((plan, settings, report))
         });
@@ -362,6 +399,19 @@ impl<R: Fn(&Arc<Plan>, &Settings) -> Result<String, Errors>> Server<'_, R> {
         if !reasons.is_empty() {
             let what = reasons.join(", ");
             return self.log.say(format!("nothing is changed: a restart is needed for {what}"));
+        }
+        if self.recorder.is_none() {
+            let begun = open_done(&plan, &settings).and_then(|file| {
+                file.map(|file| record(file, &plan, &self.running, &self.notes)).transpose()
+            });
+            match begun {
+                Ok(recorder) => self.recorder = recorder,
+                Err(error) => {
+                    return self
+                        .log
+                        .say(format!("{error}\nnothing is changed: the old configuration stays in force"));
+                }
+            }
         }
         // Read here, whether or not the configuration says anything new of them: no shard waits for a large image.
         let opened = Library::open(&settings.images, &plan).map_err(Error::Image);

@@ -13,6 +13,7 @@ use crate::boot::image::{ImageId, Images};
 use crate::boot::lease::Leases;
 use crate::boot::plan::Plan;
 use crate::limits::TRANSFERS_MAX;
+use crate::note::{Note, Outcome};
 use crate::proto::admission::{Admission, Admitted};
 use crate::proto::dhcp::Dhcp;
 use crate::proto::http::{ConnectionId, Http, Output};
@@ -105,12 +106,29 @@ impl<I: Images> Shard<I> {
     /// A datagram came in
     pub fn on_datagram(&mut self, now: Instant, datagram: &Datagram<'_>, outbox: &mut Outbox) {
         self.stats.datagrams_in += 1;
+        let noted = outbox.notes().len();
         match datagram.port {
             Port::Dhcp | Port::BootServer => self.on_dhcp(now, datagram, outbox),
             Port::Tftp | Port::Transfer => {
                 let before = outbox.slots().len();
                 self.tftp.on_datagram(now, datagram, &mut self.images, &mut self.stats, outbox);
                 self.hold_windows(now, before, outbox);
+            }
+        }
+        self.watch_files(now, noted, outbox);
+    }
+
+    /// Hears of the files that were fetched to their ends since the note with number `first`: one may be all that a machine was
+    /// booted for
+    fn watch_files(&self, now: Instant, first: usize, outbox: &Outbox) {
+        if !self.plan.awaits_files() {
+            return;
+        }
+        for note in &outbox.notes()[first..] {
+            if let Note::Tftp(note) | Note::Http(note) = note
+                && note.outcome == Outcome::Done
+            {
+                self.plan.on_fetched(*note.peer.ip(), note.path.as_str(), now);
             }
         }
     }
@@ -184,8 +202,18 @@ impl<I: Images> Shard<I> {
 
     /// The kernel took `n` bytes of the last [`Shard::poll_output`], or of that and the body behind it
     pub fn on_written(&mut self, now: Instant, id: ConnectionId, n: u64, outbox: &mut Outbox) {
+        let noted = outbox.notes().len();
         self.http.on_written(now, id, n, &mut self.images, &mut self.stats, outbox);
+        self.watch_files(now, noted, outbox);
         self.claim(now, id);
+    }
+
+    /// The store may have settled reports: those who made them are answered, and [`Shard::poll_changed`] names them
+    pub fn on_recorded(&mut self, now: Instant) {
+        if self.http.awaits_records() {
+            let done = &self.plan.register().done;
+            self.http.on_recorded(now, |ticket| done.standing(ticket), &mut self.images, &mut self.stats);
+        }
     }
 
     /// The image that the connection is sending could not be read
@@ -220,10 +248,11 @@ impl<I: Images> Shard<I> {
         if let Some(addresses) = &mut self.addresses {
             addresses.dhcp.on_deadline(now, &self.plan, &mut self.stats, outbox);
         }
-        let before = outbox.slots().len();
+        let (before, noted) = (outbox.slots().len(), outbox.notes().len());
         self.tftp.on_deadline(now, &mut self.images, &mut self.stats, outbox);
         self.hold_windows(now, before, outbox);
         self.http.on_deadline(now, &mut self.images, &mut self.stats, outbox);
+        self.watch_files(now, noted, outbox);
         self.admit(now, outbox);
     }
 

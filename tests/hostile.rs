@@ -97,6 +97,8 @@ fn plan() -> Plan {
         boots: Boots::File(BootFile::parse("http://{server}/{mac}/{uuid}/{host}.efi").expect("a boot file")),
         image: None,
         mode: None,
+        local: Default::default(),
+        vars: Default::default(),
         reason: Reason::Rule { number: 1, line: 1 },
     };
     Plan::new(

@@ -159,6 +159,8 @@ fn pixiecore_instead() -> Setup {
         boots: Boots::File(boots),
         image: None,
         mode: None,
+        local: Default::default(),
+        vars: Default::default(),
         reason: Reason::Rule { number: 1, line: 0 },
     };
     Setup {

@@ -36,10 +36,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What is seen of it
     ("capture", &["boot", "io", "limits", "log", "note", "proto", "wire"]),
     ("trim", &["wire"]),
+    ("heard", &["time", "wire"]),
     // Ways to run shards
-    ("replay", &["boot", "content", "limits", "log", "note", "proto", "shard", "stats", "store", "time", "wire"]),
+    ("replay", &["boot", "content", "heard", "limits", "log", "note", "proto", "shard", "stats", "store", "time", "wire"]),
     ("rack/wire", &["io", "rack", "time", "wire"]),
-    ("rack", &["args", "boot", "content", "limits", "proto", "shard", "time", "wire"]),
+    ("rack", &["args", "boot", "content", "heard", "limits", "proto", "shard", "time", "wire"]),
     ("server", &["boot", "capture", "config", "content", "io", "limits", "log", "note", "proto", "settings", "shard", "stats", "store", "time", "wire"]),
     // What the operator meets
     ("settings", &["boot", "limits"]),
@@ -49,7 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("import", &["boot", "config", "io", "limits", "note", "store", "wire"]),
     ("explain", &["args", "boot", "config", "content", "log", "wire"]),
     ("check", &["boot", "config", "explain", "log", "settings", "time", "wire"]),
-    ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "rack", "replay", "server", "content", "trim"]),
+    ("main", &["args", "boot", "check", "config", "explain", "import", "io", "log", "rack", "replay", "server", "store", "content", "trim"]),
     ("lib", &[]),
 ];
 

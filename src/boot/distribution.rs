@@ -18,6 +18,13 @@ pub struct Bootable {
     pub caveat: Option<&'static str>,
 }
 
+impl Bootable {
+    /// The file that a loader fetches last
+    pub fn last_file(&self) -> &str {
+        self.initrds.last().unwrap_or(&self.kernel)
+    }
+}
+
 /// The files of an image
 pub trait Files {
     /// Whether a file of that name is there

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::plan::Plan;
+use super::register::Ticket;
 
 /// Where the files below `/images/NAME` come from
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +113,16 @@ pub trait Images {
     fn open_for(&mut self, peer: Ipv4Addr, path: &[u8], form: Form) -> Result<Image, Miss> {
         let _ = peer;
         self.open(path, form)
+    }
+
+    /// Takes the report that the client at `peer` makes by asking for `path`: the text that answers it, and what is to be on disk
+    /// before that is sent. `None`: the path reports nothing.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    fn report(&mut self, peer: Ipv4Addr, path: &[u8]) -> Option<Result<(Image, Option<Ticket>), Miss>> {
+        let _ = (peer, path);
+        None
     }
 
     /// A new plan is in force

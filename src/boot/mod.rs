@@ -10,4 +10,6 @@ pub mod firmware;
 pub mod image;
 pub mod lease;
 pub mod plan;
+pub mod register;
 pub mod script;
+pub mod template;

@@ -1,32 +1,41 @@
 //! The compiled configuration: [`Plan::answer`] maps a [`Client`] to an [`Answer`], in one look-up.
 //!
-//! A plan is immutable and shared by all shards; a reload makes a new one. It holds no lease and opens no file.
+//! A plan is immutable and shared by all shards; a reload makes a new one. It holds no lease and opens no file. What changes while
+//! it is in force is in the [`Register`] that it is given.
 //!
 //! How an answer is found: the network is the one that the request came in by; the subnet is the one that holds the
 //! client's link address, or the interface's own. The machine is found by its MAC address, then by its UUID. What the
 //! machine says comes first, then the first rule that matches and says anything of the matter (boot file, image and mode
 //! apart), then the network's mode. An image is what the loader's configuration boots; to iPXE, which runs scripts, it is a
-//! boot file as well. A menu takes the place of the rules' boot file for PXE ROMs, unless the machine names its own.
+//! boot file as well. A menu takes the place of the rules' boot file for PXE ROMs, unless the machine names its own. Before all
+//! that goes the local disk, where the machine, or the rule that would decide, says `local`, or is done by `boot-once`.
 
 mod assigned;
 mod boot_file;
+mod local;
 mod rate;
 mod rules;
 mod subnet;
 pub mod well_known;
+mod who;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::client::{Client, Loader, Uuid, Wants};
+use super::register::Register;
+use super::template::Templates;
 use crate::time::Duration;
 use crate::wire::ethernet::MacAddr;
 
 pub use assigned::{Assigned, Choice, Chosen, KnownBy, Name};
 pub use boot_file::{BOOT_FILE_MAX, Base, BootFile, BootFileError, Expansion, Piece};
+pub use local::{Local, NotReported, Once, Reported};
 pub use rate::Rate;
 pub use rules::{Boots, LoaderName, Match, Rule, network_boots};
 pub use subnet::{Cidr, Range};
+pub use who::{Vars, Who};
 
 /// What reveille does about DHCP for a network, a rule or a machine (`dhcp = …`)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +103,10 @@ pub struct Machine {
     pub serial: Option<String>,
     /// The image that it boots
     pub image: Option<Assigned>,
+    /// Whether it boots from its own disk instead
+    pub local: Local,
+    /// Values for its templates
+    pub vars: Vars,
     /// Where the configuration says so
     pub line: u32,
 }
@@ -174,6 +187,16 @@ pub enum Reason {
         /// Line in the configuration
         line: u32,
     },
+    /// `local`, at this line: it boots from its own disk
+    Local {
+        /// Line in the configuration
+        line: u32,
+    },
+    /// `boot-once`, at this line: it has done what it was booted for, and boots from its own disk
+    Done {
+        /// Line in the configuration
+        line: u32,
+    },
     /// A well-known loader found in the root
     WellKnown,
     /// Nothing matched
@@ -208,6 +231,11 @@ impl Answer<'_> {
     pub fn server(&self) -> Ipv4Addr {
         self.boot.and_then(|boot| boot.server).unwrap_or(self.network.address)
     }
+
+    /// Whether it boots from its own disk, on purpose
+    pub fn is_local(&self) -> bool {
+        matches!(self.reason, Reason::Local { .. } | Reason::Done { .. })
+    }
 }
 
 /// The compiled configuration
@@ -224,6 +252,13 @@ pub struct Plan {
     http_port: u16,
     tftp_port: u16,
     rates: Vec<Rate>,
+    local_menu: Menu,
+    /// Values for everybody's templates
+    vars: Vars,
+    templates: Templates,
+    /// Files whose download ends somebody's booting from the network
+    awaited_files: HashSet<String>,
+    register: Arc<Register>,
 }
 
 impl Plan {
@@ -243,6 +278,7 @@ impl Plan {
                 by_uuid.entry(uuid.0).or_insert(i);
             }
         }
+        let awaited_files = local::awaited_files(&machines, &rules);
         let reserved = machines.iter().filter_map(|machine| machine.address).collect();
         Self {
             networks,
@@ -256,6 +292,11 @@ impl Plan {
             http_port: 80,
             tftp_port: 69,
             rates: Vec::new(),
+            local_menu: local::menu(),
+            vars: Vars::new(),
+            templates: Templates::default(),
+            awaited_files,
+            register: Arc::default(),
         }
     }
 
@@ -275,6 +316,28 @@ impl Plan {
     #[must_use]
     pub fn with_rates(self, rates: Vec<Rate>) -> Self {
         Self { rates, ..self }
+    }
+
+    /// The same plan, with these templates and these values for all of them
+    #[must_use]
+    pub fn with_templates(self, templates: Templates, vars: Vars) -> Self {
+        Self { templates, vars, ..self }
+    }
+
+    /// The same plan, for a server that knows this of machines
+    #[must_use]
+    pub fn with_register(self, register: Arc<Register>) -> Self {
+        Self { register, ..self }
+    }
+
+    /// What is known of machines beside the plan
+    pub fn register(&self) -> &Arc<Register> {
+        &self.register
+    }
+
+    /// The texts that are written for each machine
+    pub fn templates(&self) -> &Templates {
+        &self.templates
     }
 
     /// How much of which wires the server may take; none: as much as there is
@@ -341,11 +404,21 @@ impl Plan {
         let mut image = machine.and_then(of_machine);
         let mut rule_mode = None;
         let mut decision = None;
+        let own_file = machine.is_some_and(|machine| machine.boot.is_some());
+        let boots = network_boots(client);
+        let mut local = machine.filter(|_| boots).and_then(|machine| self.machine_is_local(machine));
         for rule in &self.rules {
             if !rules::all_hold(&rule.matches, client, subnet) {
                 continue;
             }
             rule_mode = rule_mode.or(rule.mode);
+            if boots && local.is_none() {
+                let decides_file = decision.is_none() && !own_file;
+                local = self.rule_is_local(rule, client, decides_file, image.is_none());
+            }
+            if local.is_some() {
+                continue;
+            }
             if decision.is_none() {
                 decision = match &rule.boots {
                     Boots::File(boot) if would_loop(client, boot) => None,
@@ -366,7 +439,10 @@ impl Plan {
         let mode = machine.and_then(|machine| machine.mode).or(rule_mode).unwrap_or(network.mode);
         let answer =
             Answer { network, subnet, mode, machine, boot: None, menu: None, image, reason: Reason::NoRule };
-        self.with_boot(answer, client, decision)
+        let Some(reason) = local else { return self.with_boot(answer, client, decision) };
+        // What has a menu of its own shows it; any other loader goes back to its firmware without a boot file.
+        let is_rom = client.wants == Wants::Pxe && client.loader == Loader::Rom;
+        Answer { menu: is_rom.then_some(&self.local_menu), image: None, reason, ..answer }
     }
 
     fn with_boot<'p>(

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::boot::image::ImageSource;
-use crate::boot::plan::{LoaderName, Mode, Network, Piece, Plan, Rate, Subnet};
+use crate::boot::plan::{self, LoaderName, Local, Mode, Network, Piece, Plan, Rate, Subnet};
+use crate::boot::template::Serves;
 use crate::config::LEASE_INFINITE;
 use crate::explain::request::{Machine, Stage};
 use crate::explain::{ARCHS, Row, join_ipxe, row, runs_ipxe, write_rows};
@@ -24,9 +25,12 @@ const ANYBODY: Machine<'static> = Machine {
     user_class: None,
 };
 
+/// Machines that are named of those that are done
+const DONE_NAMED_MAX: usize = 10;
+
 /// What `serve` prints at its start and `check` when all is well: networks, what each architecture boots, and warnings
 ///
-/// `describe` says what an image holds, `loader` where a loader is that the root lacks.
+/// `describe` says what an image holds, `loader` where a loader is that the root lacks, `image_args` what an image's kernel is told.
 ///
 /// # Errors
 /// A boot file that does not fit once it is filled in.
@@ -37,6 +41,7 @@ pub fn report(
     describe: impl Fn(&str) -> String,
     exists: impl Fn(&str) -> bool,
     loader: impl Fn(&str) -> Option<String>,
+    image_args: impl Fn(&str) -> Option<String>,
 ) -> Result<String, String> {
     let mut out = String::new();
     for network in plan.networks() {
@@ -59,8 +64,11 @@ pub fn report(
     for ImageSource { name, origin, .. } in &settings.images {
         let _ = writeln!(out, "  /images/{name}/: {}, {}", origin.path().display(), describe(name));
     }
+    write_templates(&mut out, plan);
+    write_done(&mut out, plan);
     let mut warnings = warnings::of_plan(plan, config, &exists);
     warnings.extend(warnings::of_images(&settings.images));
+    warnings.extend(warnings::of_templates(plan, &image_args));
     for index in 0..plan.networks().len() {
         let rows = rows(plan, index, &exists)?;
         warnings.extend(warnings::of_rows(&rows, plan, config));
@@ -76,6 +84,41 @@ pub fn report(
         let _ = writeln!(out, "warning: {warning}");
     }
     Ok(out)
+}
+
+/// Where the texts are that are made for each machine
+fn write_templates(out: &mut String, plan: &Plan) {
+    for set in plan.templates().sets() {
+        let (paths, file) = match &set.serves {
+            Serves::File(file) => (format!("/{0}/MACHINE, /{0}", set.name), set.folder.join(file)),
+            Serves::Files(files) => {
+                let files = files.join(",");
+                (format!("/{0}/MACHINE/{{{files}}}, /{0}/{{{files}}}", set.name), set.folder.clone())
+            }
+        };
+        let _ = writeln!(out, "  {paths}: made from {} for each machine", file.display());
+    }
+}
+
+/// How many of the machines that boot once have done so
+fn write_done(out: &mut String, plan: &Plan) {
+    let once = |machine: &plan::Machine| match (&machine.local, machine.id()) {
+        (Local::After(once), Some(id)) => {
+            Some((machine.name(), plan.register().done.is_done(id, &once.term)))
+        }
+        _ => None,
+    };
+    let machines: Vec<_> = plan.machines().iter().filter_map(once).collect();
+    if machines.is_empty() {
+        return;
+    }
+    let done: Vec<_> = machines.iter().filter(|(_, is_done)| *is_done).map(|(name, _)| &**name).collect();
+    let _ = write!(out, "  boot-once: {} of {} done", done.len(), machines.len());
+    let _ = match done.as_slice() {
+        [] => writeln!(out),
+        done if done.len() <= DONE_NAMED_MAX => writeln!(out, ": {}", done.join(", ")),
+        done => writeln!(out, ": {}, …", done[..DONE_NAMED_MAX].join(", ")),
+    };
 }
 
 fn write_network(out: &mut String, network: &Network) {
@@ -190,6 +233,7 @@ mod tests {
             |_| "3 files".to_owned(),
             |name| files.contains(&name),
             |name| name.ends_with(".efi").then(|| format!("/spare/{name}")),
+            |_| None,
         )
         .unwrap()
     }

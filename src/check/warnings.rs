@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::boot::client::{Arch, Wants};
 use crate::boot::image::ImageSource;
 use crate::boot::plan::{BootFile, Boots, LoaderName, Match, Mode, Piece, Plan, Reason, Rule, well_known};
-use crate::boot::script;
+use crate::boot::{script, template};
 use crate::explain::Row;
 use crate::log::why;
 use crate::wire::dhcp::code;
@@ -78,6 +78,24 @@ fn heard_by_ipxe_alone(plan: &Plan, config: Option<&Path>) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// Templates that no machine's arguments name, and that cannot be made for some
+pub(super) fn of_templates(plan: &Plan, image_args: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let problems = template::problems(plan, image_args, false);
+    let of_set = |set: &template::Set| {
+        let mut problems = problems.iter().filter(|problem| problem.template == set.name);
+        let first = problems.next()?;
+        let more = match problems.count() {
+            0 => String::new(),
+            count => format!(", and {count} more like it"),
+        };
+        Some(format!(
+            "template {}: {} gets none ({}){more}: where it asks, it is answered with an error",
+            set.name, first.name, first.error
+        ))
+    };
+    plan.templates().sets().iter().filter_map(of_set).collect()
 }
 
 /// Words of the machine that pxelinux's menu for everybody cannot fill in

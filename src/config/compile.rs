@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::net::Ipv4Addr;
 
 use super::errors::{At, Errors, Place, nearest};
-use super::model::{Assigned, File, Image, Item, ItemWhat, Machine, Menu, Model, Rule};
+use super::model::{Assigned, DoneAfter, File, Image, Item, ItemWhat, Local, Machine, Menu, Model, Rule};
 use super::networks::{Networks, rates};
 use super::values::mode_name;
 use crate::boot::plan::{
@@ -21,13 +21,13 @@ const OWN_TYPES: u16 = 0x8000;
 /// What option 43 holds; it is never split (EDK2 joins no parts)
 const OPTION_MAX: usize = 255;
 
-/// The plan and the settings, unless anything is wrong; `boots`: whether the image of that name boots anything; `problems` are
-/// what the system says of the root and of the images
+/// The plan and the settings, unless anything is wrong; `last_file`: the last file that a loader fetches of the image of that name,
+/// where it boots anything; `problems` are what the system says of the root, the images and the templates
 pub(super) fn compile(
     model: &Model,
     interfaces: &[Interface],
     exists: impl Fn(well_known::Place, &str) -> bool,
-    boots: impl Fn(&str) -> bool,
+    last_file: impl Fn(&str) -> Option<String>,
     problems: Vec<(Place, String)>,
     mut errors: Errors,
 ) -> Result<(Plan, Settings), Errors> {
@@ -35,6 +35,7 @@ pub(super) fn compile(
         // A value that could not be read would be missed below, and said to be missing.
         return Err(errors);
     }
+    let boots = |name: &str| last_file(name).is_some();
     let settings = settings(model, interfaces, &mut errors);
     for (place, problem) in problems {
         errors.push(place, problem);
@@ -55,9 +56,9 @@ pub(super) fn compile(
         Networks::new(interfaces, listen, reservations, takes_over, &mut errors).compile(&model.networks);
     pools_for_rules(model, &networks, &mut errors);
     images(model, &boots, &mut errors);
-    let machines = machines(&model.machines, &networks, rule_gives, &mut errors);
+    let machines = machines(&model.machines, &networks, rule_gives, &last_file, &mut errors);
     let menus = model.menus.iter().map(|one| menu(one, &mut errors)).collect();
-    let mut rules = rules(&model.rules, &errors);
+    let mut rules = rules(&model.rules, &last_file, &mut errors);
     if rules.iter().all(|rule| rule.boots == Boots::Unsaid) {
         let boots_images = model.images.iter().any(|image| boots(&image.name.value));
         if boots_images && !exists(well_known::Place::Root, well_known::IPXE_SCRIPT) {
@@ -181,8 +182,14 @@ fn image_menu(model: &Model) -> ImageMenu {
     }
 }
 
-fn rules(rules: &[Rule], errors: &Errors) -> Vec<plan::Rule> {
-    let compile = |(number, rule): (u32, &Rule)| plan::Rule {
+fn rules(
+    rules: &[Rule],
+    last_file: &impl Fn(&str) -> Option<String>,
+    errors: &mut Errors,
+) -> Vec<plan::Rule> {
+    let mut compile = |(number, rule): (u32, &Rule)| plan::Rule {
+        local: local(&rule.local, rule.image.as_ref(), last_file, errors),
+        vars: rule.vars.clone(),
         matches: rule.matches.clone(),
         boots: match &rule.file {
             Some(At { value: File::Named(boot), .. }) => Boots::File(boot.clone()),
@@ -196,7 +203,7 @@ fn rules(rules: &[Rule], errors: &Errors) -> Vec<plan::Rule> {
         mode: rule.mode.map(|at| at.value),
         reason: Reason::Rule { number, line: errors.line(rule.place) },
     };
-    (1..).zip(rules).map(compile).collect()
+    (1..).zip(rules).map(&mut compile).collect()
 }
 
 fn menu(menu: &Menu, errors: &mut Errors) -> (Vec<Match>, plan::Menu, Reason) {
@@ -249,6 +256,7 @@ fn machines(
     machines: &[Machine],
     networks: &[plan::Network],
     rule_gives: bool,
+    last_file: &impl Fn(&str) -> Option<String>,
     errors: &mut Errors,
 ) -> Vec<plan::Machine> {
     let (mut macs, mut uuids, mut addresses) = (Once::new(), Once::new(), Once::new());
@@ -266,7 +274,7 @@ fn machines(
             errors.push(address.place, message);
         }
     }
-    let compile = |machine: &Machine| plan::Machine {
+    let mut compile = |machine: &Machine| plan::Machine {
         mac: machine.mac.map(|at| at.value),
         uuid: machine.uuid.map(|at| at.value),
         address: machine.address.map(|at| at.value),
@@ -275,9 +283,36 @@ fn machines(
         boot: machine.file.as_ref().map(|at| at.value.clone()),
         serial: machine.serial.as_ref().map(|at| at.value.clone()),
         image: machine.image.as_ref().map(|one| assigned_to(machine, one)),
+        local: local(&machine.local, machine.image.as_ref(), last_file, errors),
+        vars: machine.vars.clone(),
         line: errors.line(machine.place),
     };
-    machines.iter().map(compile).collect()
+    machines.iter().map(&mut compile).collect()
+}
+
+/// When a machine, or those of a rule, boot from their own disks
+fn local(
+    local: &Local,
+    image: Option<&Assigned>,
+    last_file: &impl Fn(&str) -> Option<String>,
+    errors: &mut Errors,
+) -> plan::Local {
+    let Some(once) = &local.once else {
+        return if local.always.is_some() { plan::Local::Always } else { plan::Local::Never };
+    };
+    let file = match (&local.after, image) {
+        (None, _) => None,
+        (Some(At { value: DoneAfter::File(file), .. }), _) => Some(file.clone()),
+        (Some(At { value: DoneAfter::Initrd, .. }), Some(Assigned { image, .. })) => {
+            last_file(&image.value).map(|path| format!("images/{}/{path}", image.value))
+        }
+        (Some(At { place, .. }), None) => {
+            errors
+                .push(*place, "no `image` is named here whose initrd could be meant: write the file's path");
+            None
+        }
+    };
+    plan::Local::After(plan::Once { term: once.value.clone(), file })
 }
 
 /// DHCP tells no serial number: a machine that is known by nothing else gets nothing by DHCP

@@ -54,6 +54,11 @@ impl Errors {
         Self { file: file.to_owned(), text: text.to_owned(), errors: Vec::new() }
     }
 
+    /// None yet, of the same file
+    pub(super) fn none_yet(&self) -> Self {
+        Self::new(&self.file, &self.text)
+    }
+
     /// One that concerns no line
     pub fn one(message: impl Into<String>) -> Self {
         let mut errors = Self::default();

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use super::errors::{At, Errors, Place};
-use super::model::{File, Image, Model, Network, Rule, Scope};
+use super::model::{File, Image, Local, Model, Network, Rule, Scope};
 use super::{text, values};
 use crate::args::{Process, Setup};
 use crate::boot::image::Origin;
-use crate::boot::plan::{BootFile, Cidr, Match, Mode};
+use crate::boot::plan::{BootFile, Cidr, Match, Mode, Vars};
 use crate::io::interfaces::Interface;
 
 /// The model of the flags alone
@@ -135,5 +135,7 @@ fn rule(text: &str) -> Result<Rule, String> {
         "" => File::Nothing,
         file => File::Named(BootFile::parse(file).map_err(|error| format!("`{file}`: {error}"))?),
     };
-    Ok(Rule { place, matches: vec![condition], file: Some(At::new(file, place)), image: None, mode: None })
+    let file = Some(At::new(file, place));
+    let (local, vars) = (Local::default(), Vars::new());
+    Ok(Rule { place, matches: vec![condition], file, image: None, local, vars, mode: None })
 }

@@ -6,7 +6,7 @@
 //! flags ─ flags.rs ─┘
 //! ```
 //!
-//! Only `source.rs` opens files and asks the system; to the rest, interfaces and the files below the root are arguments.
+//! Only `source.rs` and `templates.rs` open files and ask the system; to the rest, interfaces and the files below the root are arguments.
 
 mod compile;
 mod errors;
@@ -16,6 +16,7 @@ mod networks;
 mod options;
 mod source;
 mod table;
+mod templates;
 mod text;
 mod values;
 
@@ -23,6 +24,8 @@ pub use errors::Errors;
 pub use source::{Files, Source};
 pub use values::{LEASE_INFINITE, arch, loader, mode_name, uuid};
 
+#[cfg(test)]
+mod template_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::errors::{At, Place};
 use crate::boot::client::Uuid;
 use crate::boot::image::{ImageSource, Origin};
-use crate::boot::plan::{BootFile, Cidr, Match, MenuDefault, Mode, Range};
+use crate::boot::plan::{BootFile, Cidr, Match, MenuDefault, Mode, Range, Vars};
 use crate::settings::{Io, LogFormat};
 use crate::time::Duration;
 use crate::wire::ethernet::MacAddr;
@@ -27,6 +27,8 @@ pub(super) struct Model {
     pub(super) log: Option<At<LogFormat>>,
     pub(super) images: Vec<Image>,
     pub(super) image_menu: Option<ImageMenu>,
+    pub(super) templates: Vec<Template>,
+    pub(super) vars: Vars,
     pub(super) networks: Vec<Network>,
     pub(super) rules: Vec<Rule>,
     pub(super) menus: Vec<Menu>,
@@ -42,6 +44,41 @@ pub(super) struct Image {
     pub(super) initrds: Vec<At<String>>,
     pub(super) args: Option<At<String>>,
     pub(super) title: Option<At<String>>,
+}
+
+/// `[template.NAME]`
+#[derive(Debug)]
+pub(super) struct Template {
+    pub(super) name: At<String>,
+    pub(super) files: At<TemplateFiles>,
+}
+
+/// What a template is made of
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TemplateFiles {
+    /// `file`
+    One(PathBuf),
+    /// `dir`
+    Folder(PathBuf),
+}
+
+/// `local`, `boot-once` and `done-after`
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    /// `local = true`
+    pub(super) always: Option<Place>,
+    /// The term of `boot-once`
+    pub(super) once: Option<At<String>>,
+    pub(super) after: Option<At<DoneAfter>>,
+}
+
+/// The value of `done-after`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DoneAfter {
+    /// `"initrd"`: the last file that the loader fetches
+    Initrd,
+    /// This file
+    File(String),
 }
 
 /// `[image-menu]`
@@ -116,6 +153,8 @@ pub(super) struct Rule {
     pub(super) matches: Vec<Match>,
     pub(super) file: Option<At<File>>,
     pub(super) image: Option<Assigned>,
+    pub(super) local: Local,
+    pub(super) vars: Vars,
     pub(super) mode: Option<At<Mode>>,
 }
 
@@ -170,5 +209,7 @@ pub(super) struct Machine {
     pub(super) hostname: Option<At<String>>,
     pub(super) file: Option<At<BootFile>>,
     pub(super) image: Option<Assigned>,
+    pub(super) local: Local,
+    pub(super) vars: Vars,
     pub(super) mode: Option<At<Mode>>,
 }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use super::errors::{At, Errors};
-use super::{compile, flags, text};
+use super::{compile, flags, templates, text};
 use crate::args::{Process, Setup};
 use crate::boot::image::{Form, Images};
 use crate::boot::plan::Plan;
@@ -53,7 +53,7 @@ impl Source {
     }
 
     /// As [`Source::load`], on a machine with these interfaces
-    fn load_for(&self, interfaces: &[Interface]) -> Result<(Plan, Settings), Errors> {
+    pub(super) fn load_for(&self, interfaces: &[Interface]) -> Result<(Plan, Settings), Errors> {
         let (mut model, mut errors) = match self.file() {
             Some(file) => {
                 let text = read(&file, self.setup.config.is_some())?;
@@ -90,10 +90,18 @@ impl Source {
             Place::System => all.exists(name),
         };
         // One that cannot be opened is told already.
-        let boots = |name: &str| library.describe(name).is_none() || library.bootable(name).is_some();
-        let (plan, mut settings) = compile::compile(&model, interfaces, exists, boots, problems, errors)?;
+        let last_file = |name: &str| match library.describe(name) {
+            None => Some(String::new()),
+            Some(_) => library.bootable(name).map(|bootable| bootable.last_file().to_owned()),
+        };
+        let texts = templates::read(&model, &mut problems);
+        let mut later = errors.none_yet();
+        let (plan, mut settings) = compile::compile(&model, interfaces, exists, last_file, problems, errors)?;
+        let plan = plan.with_templates(texts, model.vars.clone());
+        let image_args = |name: &str| library.bootable(name).map(|bootable| bootable.args.clone());
+        templates::check(&model, &plan, &image_args, &mut later);
         settings.capture.clone_from(&self.process.capture);
-        Ok((plan, settings))
+        if later.is_empty() { Ok((plan, settings)) } else { Err(later) }
     }
 }
 
@@ -182,7 +190,7 @@ mod tests {
             said(Setup { config: Some(file.clone()), ..Setup::default() }).lines().next().unwrap(),
             format!(
                 "{path}:1:2: unknown key `package`: the file takes root, http-port, tftp-port, listen, shards, io, \
-                 state-dir, log, tftp, image, image-menu, network, boot, menu, machine"
+                 state-dir, log, tftp, image, image-menu, template, vars, network, boot, menu, machine"
             )
         );
     }

@@ -1,7 +1,9 @@
 //! Tables of a TOML text, taken apart key by key: what is left at the end is unknown, and every error has its place.
 
+use std::collections::BTreeMap;
 use std::ops::Range as Bytes;
 
+use minijinja::Value;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -32,6 +34,29 @@ fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
+    }
+}
+
+/// A value as templates see it
+fn free_value(value: DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::from(text.into_owned()),
+        DeValue::Boolean(boolean) => Value::from(boolean),
+        DeValue::Integer(number) => {
+            let number_of = |digits: &str| i64::from_str_radix(digits, number.radix()).ok();
+            // TOML's numbers have 64 bits; what has more stays as it is written.
+            number_of(number.as_str()).map_or_else(|| Value::from(number.as_str()), Value::from)
+        }
+        DeValue::Float(number) => {
+            number.as_str().parse::<f64>().map_or_else(|_| Value::from(number.as_str()), Value::from)
+        }
+        DeValue::Datetime(date) => Value::from(date.to_string()),
+        DeValue::Array(items) => items.into_iter().map(|item| free_value(item.into_inner())).collect(),
+        DeValue::Table(entries) => Value::from_pairs(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.into_inner().into_owned(), free_value(value.into_inner()))),
+        ),
     }
 }
 
@@ -151,6 +176,54 @@ impl<'t> Table<'t> {
                 None
             }
         }
+    }
+
+    /// `true` or `false`, or a string, read by `read`: `false` is as if it were not there, and `true` as if it were `"true"`
+    pub(super) fn boolean_or_string<T>(
+        &mut self,
+        key: &'static str,
+        errors: &mut Errors,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<At<T>> {
+        let value = self.take(key)?;
+        let at = place(value.span());
+        let text = match value.get_ref() {
+            DeValue::Boolean(false) => return None,
+            DeValue::Boolean(true) => "true",
+            DeValue::String(text) => text,
+            other => {
+                errors.push(at, format!("`{key}` takes true, or a string in quotes, not {}", kind(other)));
+                return None;
+            }
+        };
+        errors.keep(at, read(text)).map(|value| At::new(value, at))
+    }
+
+    /// A table of whatever values the operator likes, called `name` in messages; `is_taken` are names that it cannot have
+    pub(super) fn free(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        errors: &mut Errors,
+        is_taken: impl Fn(&str) -> bool,
+    ) -> BTreeMap<String, Value> {
+        let Some(table) = self.table(key, name, errors) else { return BTreeMap::new() };
+        let mut values = BTreeMap::new();
+        for (key, value) in table.entries {
+            let (text, at) = (key.get_ref(), place(key.span()));
+            let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !is_name {
+                let message =
+                    format!("`{text}` is no name of a value: a template takes letters, digits and `_`");
+                errors.push(at, message);
+            } else if is_taken(text) {
+                errors.push(at, format!("`{text}` is known of each machine by itself: give it another name"));
+            } else {
+                values.insert(text.to_string(), free_value(value.into_inner()));
+            }
+        }
+        values
     }
 
     /// A table, called `name` in messages

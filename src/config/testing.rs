@@ -64,7 +64,7 @@ pub(crate) fn load(config: &str) -> Result<(Plan, Settings), Errors> {
         &model,
         &interfaces(),
         |_, name| name == "lpxelinux.0",
-        |name| name != "empty",
+        |name| (name != "empty").then(|| "initrd.img".to_owned()),
         Vec::new(),
         errors,
     )

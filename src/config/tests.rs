@@ -21,7 +21,7 @@ fn load_flags(line: &str) -> Result<(Plan, Settings), Errors> {
     let mut model = flags::read(&serve.setup, &interfaces(), &mut errors);
     flags::override_setup(&mut model, &serve.setup, &mut errors);
     flags::override_process(&mut model, &serve.process, &mut errors);
-    compile::compile(&model, &interfaces(), |_, name| name == "lpxelinux.0", |_| false, Vec::new(), errors)
+    compile::compile(&model, &interfaces(), |_, name| name == "lpxelinux.0", |_| None, Vec::new(), errors)
 }
 
 /// A configuration that serves eth0 as `network` says, and then `rest`
@@ -296,7 +296,7 @@ fn networks_that_are_wrong() {
 const WRONG_RULES: &[(&str, &str)] = &[
     (
         "[[boot]]",
-        "r.toml:5:1: a boot rule needs its `file` or `image`, or at least `dhcp`: write file = \"lpxelinux.0\"",
+        "r.toml:5:1: a boot rule needs its `file` or `image`, or at least `local`, `vars` or `dhcp`: write file = \"lpxelinux.0\"",
     ),
     (
         "[[boot]]\nfile = \"a{mc}\"",

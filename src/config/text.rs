@@ -4,16 +4,20 @@ use std::path::PathBuf;
 
 use super::errors::{At, Errors};
 use super::model::{
-    Assigned, File, Image, ImageMenu, Item, ItemWhat, Machine, Menu, Model, Network, Rule, Scope, Subnet,
+    Assigned, DoneAfter, File, Image, ImageMenu, Item, ItemWhat, Local, Machine, Menu, Model, Network, Rule,
+    Scope, Subnet, Template, TemplateFiles,
 };
 use super::options;
 use super::table::Table;
 use super::values;
 use crate::boot::image::Origin;
-use crate::boot::plan::{BootFile, Match, MenuDefault};
-use crate::boot::script;
+use crate::boot::plan::{BootFile, Match, MenuDefault, Vars};
+use crate::boot::{script, template};
 use crate::limits::{BLKSIZE_MAX, BLKSIZE_MIN, WINDOWSIZE_MAX};
 use crate::settings::{Io, LogFormat};
+
+/// The longest path of `done-after`
+const DONE_AFTER_MAX: usize = 120;
 
 /// The model of a text; what is wrong goes to `errors`
 pub(super) fn read(text: &str, errors: &mut Errors) -> Model {
@@ -41,6 +45,12 @@ pub(super) fn read(text: &str, errors: &mut Errors) -> Model {
         .filter_map(|(name, one)| image(name, one, errors))
         .collect();
     model.image_menu = table.table("image-menu", "[image-menu]", errors).map(|one| image_menu(one, errors));
+    model.templates = table
+        .named("template", "[template.NAME]", errors)
+        .into_iter()
+        .filter_map(|(name, one)| template(name, one, errors))
+        .collect();
+    model.vars = vars(&mut table, "[vars]", errors);
     model.networks = table
         .tables("network", "[[network]]", errors)
         .into_iter()
@@ -103,6 +113,68 @@ fn image(name: At<String>, mut table: Table<'_>, errors: &mut Errors) -> Option<
         (iso, dir) => iso.or(dir),
     };
     named.zip(origin).map(|((), origin)| Image { name, origin, kernel, initrds, args, title })
+}
+
+fn template(name: At<String>, mut table: Table<'_>, errors: &mut Errors) -> Option<Template> {
+    let file = table.string("file", errors, |text| path(text).map(TemplateFiles::One));
+    let dir = table.string("dir", errors, |text| path(text).map(TemplateFiles::Folder));
+    table.finish(errors);
+    let named = errors.keep(name.place, values::template_name(&name.value));
+    let files = match (file, dir) {
+        (Some(_), Some(dir)) => {
+            errors.push(dir.place, "a template is a file or a dir of files: leave one of them out");
+            None
+        }
+        (None, None) => {
+            if !table.found("file") && !table.found("dir") {
+                let what =
+                    "a template needs file = \"/data/ks.cfg\", or dir with the folder that holds its files";
+                errors.push(name.place, what);
+            }
+            None
+        }
+        (file, dir) => file.or(dir),
+    };
+    named.zip(files).map(|((), files)| Template { name, files })
+}
+
+/// Values for templates
+fn vars(table: &mut Table<'_>, name: &'static str, errors: &mut Errors) -> Vars {
+    table.free("vars", name, errors, template::is_own)
+}
+
+/// `local`, `boot-once` and `done-after` of a rule or a machine
+fn local(table: &mut Table<'_>, errors: &mut Errors) -> Local {
+    let always = table.boolean("local", errors).filter(|at| at.value).map(|at| at.place);
+    let once = table.boolean_or_string("boot-once", errors, values::term);
+    let after = table.string("done-after", errors, done_after);
+    if let (false, Some(after)) = (table.found("boot-once"), &after) {
+        errors.push(after.place, "`done-after` says when `boot-once` is over: write boot-once = true too");
+    }
+    if let (Some(always), true) = (always, once.is_some()) {
+        errors.push(
+            always,
+            "`local` boots the disk at once, `boot-once` after something else: leave one of them out",
+        );
+    }
+    Local { always, once, after }
+}
+
+fn done_after(text: &str) -> Result<DoneAfter, String> {
+    if text == "initrd" {
+        return Ok(DoneAfter::Initrd);
+    }
+    let path = text.trim_start_matches('/');
+    let is_plain =
+        path.bytes().all(|byte| matches!(byte, b'!'..=b'~')) && !path.contains(['{', '?', '#', '%']);
+    // What is noted of a request has no more than that.
+    if path.is_empty() || path.len() > DONE_AFTER_MAX || text.contains("://") || !is_plain {
+        return Err(format!(
+            "`{}` is no file that this server has: write \"initrd\", or a path like \"images/centos7/LiveOS/squashfs.img\"",
+            text.escape_debug()
+        ));
+    }
+    Ok(DoneAfter::File(path.to_owned()))
 }
 
 fn args(text: &str) -> Result<String, String> {
@@ -216,20 +288,41 @@ fn rule(mut table: Table<'_>, errors: &mut Errors) -> Rule {
     let mut file = table.string("file", errors, file);
     let server = table.string("server", errors, values::address);
     let image = assigned(&mut table, errors);
+    let local = local(&mut table, errors);
+    let vars = vars(&mut table, "[boot.vars]", errors);
     let mode = table.string("dhcp", errors, values::mode);
     table.finish(errors);
+    let says_what = file.is_some() || image.is_some();
+    match (local.always, &local.once) {
+        (Some(always), _) if says_what => {
+            errors.push(always, "`local` boots the disk: leave out the `file` and the `image`");
+        }
+        (_, Some(once)) if !says_what => errors.push(
+            once.place,
+            "`boot-once` ends what the rule boots: give it the `image` or the `file` that is booted until then",
+        ),
+        _ => {}
+    }
     match (&mut file, server) {
         (Some(At { value: File::Named(boot), .. }), Some(server)) => boot.server = Some(server.value),
         (_, Some(server)) => errors.push(server.place, "`server` holds the boot file: give it a `file` too"),
         _ => {}
     }
-    if file.is_none() && image.is_none() && mode.is_none() && errors.len() == before {
+    let says_more = local.always.is_some() || !vars.is_empty() || mode.is_some();
+    if !says_what && !says_more && errors.len() == before {
         errors.push(
             place,
-            "a boot rule needs its `file` or `image`, or at least `dhcp`: write file = \"lpxelinux.0\"",
+            "a boot rule needs its `file` or `image`, or at least `local`, `vars` or `dhcp`: write file = \"lpxelinux.0\"",
         );
     }
-    Rule { place, matches, file, image, mode }
+    let is_told = |one: &Match| matches!(one, Match::Mac(_) | Match::Uuid(_) | Match::Subnet(_));
+    if !vars.is_empty() && !matches.iter().all(is_told) {
+        errors.push(
+            place,
+            "`vars` are for who asks by HTTP, which tells no more than mac, uuid and subnet: match by these",
+        );
+    }
+    Rule { place, matches, file, image, local, vars, mode }
 }
 
 /// The conditions of `match`
@@ -342,8 +435,23 @@ fn machine(mut table: Table<'_>, errors: &mut Errors) -> Machine {
         hostname: table.string("hostname", errors, values::hostname),
         file: table.string("file", errors, boot_file),
         image: assigned(&mut table, errors),
+        local: local(&mut table, errors),
+        vars: vars(&mut table, "[machine.vars]", errors),
         mode: table.string("dhcp", errors, values::mode),
     };
+    if let Some(always) = machine.local.always
+        && (machine.file.is_some() || machine.image.is_some())
+    {
+        errors.push(always, "`local` boots the disk: leave out the `file` and the `image`");
+    }
+    if let Some(once) = &machine.local.once
+        && !(table.found("mac") || table.found("uuid"))
+    {
+        errors.push(
+            once.place,
+            "`boot-once` is remembered by MAC address or UUID: write the machine's mac or uuid too",
+        );
+    }
     let server = table.string("server", errors, values::address);
     if !["mac", "uuid", "serial"].iter().any(|key| table.found(key)) {
         errors.push(

@@ -9,6 +9,8 @@ use crate::time::Duration;
 
 /// Bytes of an image's name: it is a part of many paths
 const IMAGE_NAME_MAX: usize = 64;
+/// Bytes of a term of `boot-once`
+const TERM_MAX: usize = 64;
 
 /// What option 51 writes for a lease without an end (RFC 2131 §3.3)
 pub const LEASE_INFINITE: Duration = Duration::from_secs(u32::MAX as u64);
@@ -224,6 +226,27 @@ pub(super) fn image_path(text: &str) -> Result<String, String> {
         ));
     }
     Ok(path.to_owned())
+}
+
+/// The name of a template: the first part of its paths
+pub(super) fn template_name(text: &str) -> Result<(), String> {
+    image_name(text).map_err(|message| message.replace("an image", "a template"))?;
+    if ["images", "done"].contains(&text) {
+        return Err(format!("paths below /{text} are this server's own: choose another name"));
+    }
+    Ok(())
+}
+
+/// A term of `boot-once`: it stands in the file that remembers who is done
+pub(super) fn term(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte);
+    if text.is_empty() || text.len() > TERM_MAX || !text.bytes().all(fits) {
+        return Err(format!(
+            "`{}` is no term: write true, or a text like \"2026-11-24\" of letters, digits, `-`, `_`, `.`, `:` and `+`, {TERM_MAX} at most",
+            text.escape_debug()
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// The name of an image: a part of a path that needs no escape in a URL, a menu or a command line

@@ -34,6 +34,14 @@ pub fn type_of(path: &[u8]) -> &'static str {
     }
 }
 
+/// The media type of a text that is called `path`
+pub(super) fn type_of_text(path: &[u8]) -> &'static str {
+    match type_of(path) {
+        UNKNOWN => "text/plain",
+        known => known,
+    }
+}
+
 fn ends_with_efi(name: &[u8]) -> bool {
     name.len() > 4 && name[name.len() - 4..].eq_ignore_ascii_case(b".efi")
 }

@@ -1,6 +1,9 @@
 //! What a path leads to: a file of the root or of an image, a loader that stands in for one that the root lacks, or a text
-//! that is generated. In this order: the operator's own file goes before.
+//! that is generated or made from a template. In this order: the operator's own file goes before.
 
+mod made;
+
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,6 +29,8 @@ pub(super) struct Places {
     catalogue: Option<Catalogue>,
     /// Loaders of images and packages
     loaders: Loaders,
+    /// What the operator is to be told
+    sentences: VecDeque<String>,
 }
 
 /// What lies at a path
@@ -51,12 +56,13 @@ enum Site<'s, 'p> {
 impl Places {
     pub(super) fn new(root: Option<Root>, mounted: Mounted) -> Self {
         let Mounted { mounts, catalogue, loaders } = mounted;
-        Self { root, mounts, catalogue, loaders }
+        Self { root, mounts, catalogue, loaders, sentences: VecDeque::new() }
     }
 
     /// Has these images in place of those until now
     pub(super) fn remount(&mut self, mounted: Mounted) {
-        *self = Self::new(self.root.take(), mounted);
+        let sentences = std::mem::take(&mut self.sentences);
+        *self = Self { sentences, ..Self::new(self.root.take(), mounted) };
     }
 
     pub(super) fn on_plan(&mut self, plan: &Arc<Plan>) {
@@ -95,10 +101,10 @@ impl Places {
         match opened {
             // The folder of the images is one, whether the root has it or not.
             Err(Miss::NotFound) if self.is_folder(path) => Err(Miss::Directory),
-            Err(Miss::NotFound) => self.open_loader(path, make_room).map_or_else(
-                || self.text(path, peer).ok_or(Miss::NotFound),
-                |opened| opened.map(Found::Stored),
-            ),
+            Err(Miss::NotFound) => match self.open_loader(path, make_room) {
+                Some(opened) => opened.map(Found::Stored),
+                None => self.text(path, peer),
+            },
             opened => opened.map(Found::Stored),
         }
     }
@@ -157,12 +163,16 @@ impl Places {
         }
     }
 
-    /// The generated text at a path. It is written for this opening, and gone after it: as many bytes as
+    /// The text at a path, generated or made from a template. It is written for this opening, and gone after it: as many bytes as
     /// [`crate::limits::GENERATED_BYTES_MAX`] allows at a time.
-    fn text(&self, path: &CStr, peer: Option<Ipv4Addr>) -> Option<Found> {
+    fn text(&mut self, path: &CStr, peer: Option<Ipv4Addr>) -> Result<Found, Miss> {
         let beside = |path: &str| self.lies_beside(path);
-        let text = self.catalogue.as_ref()?.text(path.to_bytes(), peer, &beside)?;
-        Some(Found::Generated(text.into_bytes().into()))
+        let catalogue = self.catalogue.as_ref().ok_or(Miss::NotFound)?;
+        let text = match catalogue.text(path.to_bytes(), peer, &beside) {
+            Some(text) => text,
+            None => self.made_from_template(path, peer).ok_or(Miss::NotFound)??,
+        };
+        Ok(Found::Generated(text.into_bytes().into()))
     }
 
     /// Whether a loader at the path would be served

@@ -28,6 +28,8 @@ pub enum Placed {
     },
     /// Written when it is asked for
     Generated(String),
+    /// Made from a template: its file, and the text or why there is none
+    Template(PathBuf, Result<String, String>),
 }
 
 /// Bytes of an image that lie side by side in a file

@@ -23,6 +23,7 @@ use super::table::{Source, Table};
 use super::{listing, media, netascii, path};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
 use crate::boot::plan::Plan;
+use crate::boot::register::Ticket;
 use crate::limits::{FRESH_TIME, NETASCII_MAX, READ_AHEAD_BYTES};
 use crate::time::Instant;
 
@@ -71,10 +72,22 @@ impl Tree {
     /// Where the bytes at `path` come from that a client at `peer` would get
     pub fn place(&mut self, peer: Option<Ipv4Addr>, path: &[u8]) -> Option<Placed> {
         self.set_key(b'o', path).ok()?;
-        match self.find(peer).ok()? {
-            Found::Stored(stored) => stored.placed(),
-            Found::Generated(text) => Some(Placed::Generated(String::from_utf8_lossy(&text).into_owned())),
+        let found = self.find(peer);
+        let template = self.places.template(plain(&self.key));
+        let text = match found {
+            Ok(Found::Stored(stored)) => return stored.placed(),
+            Ok(Found::Generated(text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
+            Err(_) => Err(self.places.poll_sentence()?),
+        };
+        match (template, text) {
+            (Some(file), text) => Some(Placed::Template(file, text)),
+            (None, text) => text.ok().map(Placed::Generated),
         }
+    }
+
+    /// Takes what the operator is to be told: why a template gave no text, who is done
+    pub fn poll_sentence(&mut self) -> Option<String> {
+        self.places.poll_sentence()
     }
 
     /// Keeps hot files where other trees find them
@@ -257,7 +270,11 @@ impl Tree {
             Source::Stored(stored) => stored.len(),
             Source::Converted(bytes, _) | Source::Generated(bytes) => bytes.len() as u64,
         };
-        let media_type = media::type_of(plain(&self.key).to_bytes());
+        let name = plain(&self.key).to_bytes();
+        let media_type = match source {
+            Source::Generated(_) => media::type_of_text(name),
+            _ => media::type_of(name),
+        };
         let image = Image { id: ImageId(0), size, modified_s, version, media_type };
         let image = self.table.insert(Some(&self.key), image, source)?;
         // While the client hears of its size, or asks on.
@@ -273,6 +290,23 @@ impl Images for Tree {
 
     fn open_for(&mut self, peer: Ipv4Addr, path: &[u8], form: Form) -> Result<Image, Miss> {
         self.open_named(Some(peer), path, form)
+    }
+
+    fn report(&mut self, peer: Ipv4Addr, path: &[u8]) -> Option<Result<(Image, Option<Ticket>), Miss>> {
+        self.set_key(b'r', path).ok()?;
+        let now = self.now.unwrap_or(Instant::ZERO);
+        let told = self.places.report(peer, plain(&self.key), now)?;
+        Some(told.and_then(|(text, ticket)| {
+            let image = Image {
+                id: ImageId(0),
+                size: text.len() as u64,
+                modified_s: now.as_secs(),
+                version: hash(&text),
+                media_type: "text/plain",
+            };
+            let image = self.table.insert(None, image, Source::Generated(text.into_bytes().into()))?;
+            Ok((image, ticket))
+        }))
     }
 
     fn on_plan(&mut self, plan: &Arc<Plan>) {

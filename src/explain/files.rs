@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use super::request::Machine;
 use super::{Row, local_name};
 use crate::boot::plan::{Chosen, Plan};
+use crate::boot::script::Server;
 use crate::config::Files;
 use crate::content::Placed;
 use crate::wire::ethernet::MacAddr;
@@ -72,8 +73,53 @@ pub(super) fn write(
             for path in loaded(text, row.answer.network.address) {
                 tell(out, path, files.place(path, peer).as_ref());
             }
+            for path in templates(text, row.answer.network.address, plan) {
+                tell(out, &path, files.place(&path, peer).as_ref());
+            }
         }
     }
+    write_other_templates(out, plan, machine, rows, &told, |path, peer| files.place(path, ip.or(peer)));
+}
+
+/// The texts of templates that nothing above names, where nothing above names any: a configuration of the operator's own may do so
+fn write_other_templates(
+    out: &mut String,
+    plan: &Plan,
+    machine: &Machine<'_>,
+    rows: &[Row<'_>],
+    told: &[String],
+    place: impl Fn(&str, Option<Ipv4Addr>) -> Option<Placed>,
+) {
+    if told.iter().any(|path| plan.templates().find(path).is_some()) {
+        return;
+    }
+    let peer = rows.first().and_then(|row| row.answer.machine?.address);
+    for set in plan.templates().sets() {
+        for path in set.paths(&machine.mac.hyphenated().to_string()) {
+            write_place(out, &path, place(&path, peer).as_ref());
+        }
+    }
+}
+
+/// The texts of templates whose URLs stand in a generated text
+fn templates(text: &str, server: Ipv4Addr, plan: &Plan) -> Vec<String> {
+    let own = Server::of(plan, server).to_string();
+    let mut paths = Vec::new();
+    for rest in text.split(&own).skip(1) {
+        let path = rest.split(|c: char| c.is_whitespace() || "\"';,".contains(c)).next().unwrap_or_default();
+        let path = path.trim_start_matches('/');
+        if plan.templates().find(path).is_some() {
+            paths.push(path.to_owned());
+            continue;
+        }
+        // A folder, of which all will be asked for.
+        let (name, whom) = path.split_once('/').unwrap_or((path, ""));
+        let set = plan.templates().sets().iter().find(|set| set.name == name);
+        if let Some(set) = set.filter(|_| path.ends_with('/')) {
+            paths.extend(set.paths(whom.trim_end_matches('/')));
+        }
+    }
+    paths
 }
 
 /// The image that the answer names, in words
@@ -124,6 +170,11 @@ fn write_place(out: &mut String, name: &str, place: Option<&Placed>) {
             let _ = writeln!(out, "  {name}: generated");
             text.lines().filter(|line| !line.is_empty()).try_for_each(|line| writeln!(out, "    {line}"))
         }
+        Some(Placed::Template(file, Ok(text))) => {
+            let _ = writeln!(out, "  {name}: made from {}", file.display());
+            text.lines().filter(|line| !line.is_empty()).try_for_each(|line| writeln!(out, "    {line}"))
+        }
+        Some(Placed::Template(_, Err(why))) => writeln!(out, "  {name}: {why}"),
         None => writeln!(out, "  {name}: missing"),
     };
 }

@@ -10,10 +10,12 @@ use std::path::Path;
 
 use crate::args::Explain;
 use crate::boot::client::{Arch, Client, Wants};
-use crate::boot::plan::{Answer, BOOT_FILE_MAX, LoaderName, Network, Plan, Reason};
+use crate::boot::plan::{Answer, BOOT_FILE_MAX, LoaderName, Name, Network, Once, Plan, Reason, Who};
+use crate::boot::script::Server;
 use crate::config::{self, mode_name};
 use crate::log::why;
 use crate::wire::dhcp::Message;
+use crate::wire::http::emit_date;
 pub use capture::explain_capture;
 pub use files::Served;
 use request::{Machine, Stage};
@@ -123,6 +125,9 @@ pub fn local_name<'f>(file: &'f str, plan: &Plan, answer: &Answer<'_>) -> Option
 impl Row<'_> {
     /// `lpxelinux.0 (missing)`
     fn what(&self) -> String {
+        if self.answer.is_local() {
+            return "its own disk".to_owned();
+        }
         let menu = if self.answer.menu.is_some() { "a menu, else " } else { "" };
         let missing = if self.exists == Some(false) { " (missing)" } else { "" };
         format!("{menu}{}{missing}", self.file.as_deref().unwrap_or("nothing"))
@@ -181,7 +186,13 @@ pub fn explain(
             rows.push(row(plan, network, stage, &machine, arguments.ip, &|name: &str| files.exists(name))?);
         }
         if arch.is_none() && loader.is_none() {
-            rows.retain(|row| row.file.is_some() || row.loader == LoaderName::System);
+            // Of a machine that boots its own disk, one row says it.
+            let mut is_told = false;
+            rows.retain(|row| {
+                let is_local =
+                    row.answer.is_local() && !std::mem::replace(&mut is_told, row.answer.is_local());
+                row.file.is_some() || is_local || row.loader == LoaderName::System
+            });
         }
         join_ipxe(&mut rows);
         write_machine(&mut out, plan, &machine, arguments.ip, &rows, config, files);
@@ -201,11 +212,12 @@ fn write_machine(
 ) {
     if let Some(first) = rows.first() {
         write_head(out, machine, first, config);
+        write_local(out, plan, machine, ip, first);
         write_rate(out, plan, ip, first);
     }
     write_rows(rows, config, out);
     files::write(out, plan, rows, machine, ip, files);
-    if rows.iter().all(|row| row.file.is_none()) {
+    if rows.iter().all(|row| row.file.is_none() && !row.answer.is_local()) {
         let _ = writeln!(out, "  it boots nothing from here: no rule matches it");
     }
 }
@@ -239,7 +251,29 @@ fn stages(arch: Option<Arch>, loader: Option<LoaderName>) -> Vec<Stage> {
     }
 }
 
-/// Who, where, and which address
+/// What `boot-once` says of it
+fn write_local(out: &mut String, plan: &Plan, machine: &Machine<'_>, ip: Option<Ipv4Addr>, row: &Row<'_>) {
+    let network = row.answer.network;
+    let known = row.answer.machine.and_then(|machine| machine.address);
+    let somewhere = row.answer.subnet.map(|subnet| subnet.cidr.address);
+    let Some(who) = plan.who(Name::Mac(machine.mac), ip.or(known).or(somewhere)) else { return };
+    let who = Who { uuid: who.uuid.or(machine.uuid), machine: row.answer.machine, ..who };
+    let Some((once, since)) = plan.once_of(&who) else { return };
+    let Once { term, file } = once;
+    let _ = match since {
+        Some(at_s) => {
+            let date = emit_date(at_s);
+            let date = String::from_utf8_lossy(&date);
+            writeln!(out, "  boot-once \"{term}\": done since {date}; another text there arms it again")
+        }
+        None => {
+            let report = Server::of(plan, network.address).done(Some(machine.mac));
+            let file = file.as_ref().map_or(String::new(), |file| format!(", or has fetched /{file}"));
+            writeln!(out, "  boot-once \"{term}\": it boots so until it reports to {report}{file}")
+        }
+    };
+}
+
 /// The bound of the wire that its files come by
 fn write_rate(out: &mut String, plan: &Plan, ip: Option<Ipv4Addr>, row: &Row<'_>) {
     let machine = row.answer.machine.and_then(|machine| machine.address);
@@ -254,6 +288,7 @@ fn write_rate(out: &mut String, plan: &Plan, ip: Option<Ipv4Addr>, row: &Row<'_>
     }
 }
 
+/// Who, where, and which address
 fn write_head(out: &mut String, machine: &Machine<'_>, row: &Row<'_>, config: Option<&Path>) {
     let answer = &row.answer;
     let network = answer.network;

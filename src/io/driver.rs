@@ -314,6 +314,9 @@ impl Driver {
                 tap.on_replies(now, self.outbox.slots());
             }
             self.sender.send(now, self.outbox.slots(), &self.sockets, self.shard.images());
+            while let Some(sentence) = self.shard.images().poll_sentence() {
+                self.notes.say(sentence);
+            }
             if !self.outbox.notes().is_empty() {
                 self.shard.stats_mut().notes_lost += self.notes.push(self.outbox.notes());
             }
@@ -439,6 +442,7 @@ impl Driver {
         let (streams, _, mut round) = self.round(now);
         streams.on_deadline(&mut round);
         self.forget_closed();
+        self.shard.on_recorded(now);
         while let Some(id) = self.shard.poll_changed() {
             self.streams.on_changed(id);
         }

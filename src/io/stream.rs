@@ -1,8 +1,9 @@
 //! TCP connections: bytes to the shard, and what it says in return to the kernel.
 //!
 //! A connection is read only while the shard waits for a request, so that a client that sends more than it reads is slowed
-//! by TCP itself. Files leave by sendfile, a part a turn, and the next connection has its turn. An idle connection costs
-//! its descriptor and a few bytes; the buffer is the shard's.
+//! by TCP itself. Files leave by sendfile, a part a turn, and the next connection has its turn; the socket is corked meanwhile,
+//! so that the kernel makes whole segments of its parts. An idle connection costs its descriptor and a few bytes; the buffer
+//! is the shard's.
 //!
 //! A connection has its first turn before the kernel is asked to watch it: the request is there with it (the listener's
 //! `TCP_DEFER_ACCEPT`), and what is answered and closed at once, as for lpxelinux, is never watched at all.
@@ -48,6 +49,8 @@ struct Stream {
     ready: Readiness,
     is_watched: bool,
     is_queued: bool,
+    /// What is written waits for a whole segment (`TCP_CORK`)
+    is_corked: bool,
     /// Closed for sending: what the client still sends is read and dropped, up to so many bytes, since a reset would take
     /// the last response with it (RFC 9112 §9.6)
     lingering: Option<usize>,
@@ -139,8 +142,9 @@ impl Streams {
         }
         let ready = Readiness { readable: true, writable: true, ..Readiness::default() };
         let flow = round.tap.and_then(|tap| Flow::open(tap, round.now, &socket));
-        let (is_watched, is_queued, lingering) = (false, false, None);
-        self.slots[id.slot()] = Some(Stream { socket, id, ready, is_watched, is_queued, lingering, flow });
+        let (is_watched, is_queued, is_corked, lingering) = (false, false, false, None);
+        self.slots[id.slot()] =
+            Some(Stream { socket, id, ready, is_watched, is_queued, is_corked, lingering, flow });
         self.give_turn(id.slot(), STREAM_FIRST_TURN_BYTES, round);
         let stream = self.slots[id.slot()].as_mut()?;
         stream.is_watched = true;
@@ -303,7 +307,14 @@ impl Stream {
             let mut head: Box<[u8]> = Box::default();
             let written = match shard.poll_output(self.id) {
                 Output::Close => return Turn::Ends,
-                Output::Hold => return Turn::Waits,
+                Output::Hold => {
+                    self.cork(false);
+                    return Turn::Waits;
+                }
+                Output::Wait if self.is_corked => {
+                    self.cork(false);
+                    continue;
+                }
                 Output::Wait if !self.ready.readable => return Turn::Waits,
                 Output::Wait => match self.take_bytes(*now, buffer, *tap, shard) {
                     Ok(len) => {
@@ -325,6 +336,7 @@ impl Stream {
                     }
                 }
                 Output::Image { id, offset, len, more } => {
+                    self.cork(true);
                     let len = usize::try_from(len).map_or(*left, |len| len.min(*left));
                     self.write_image(shard.images(), id, offset, len, more)
                 }
@@ -382,6 +394,15 @@ impl Stream {
             _ => {}
         }
         result
+    }
+
+    /// What an acknowledgement makes room for leaves at once, be it a part of a segment, unless the socket is corked: `MSG_MORE`
+    /// holds only while the call lasts. A system that does not know the option sends more segments.
+    fn cork(&mut self, corks: bool) {
+        if self.is_corked != corks {
+            self.is_corked = corks;
+            let _ = SockRef::from(&self.socket).set_tcp_cork(corks);
+        }
     }
 
     fn write_both(&self, head: &[u8], body: &[u8], ends: bool, buffer: &mut [u8]) -> Result<usize, Unsent> {
@@ -465,5 +486,62 @@ impl Unsent {
             Some(libc::EIO | libc::EINVAL | libc::EOVERFLOW | libc::ESTALE) => Self::Image,
             _ => Self::Broken,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::boot::plan::Plan;
+    use crate::proto::tftp::Settings;
+
+    #[test]
+    fn a_long_body_leaves_in_whole_segments_and_its_end_does_not_wait() {
+        /// More than both sockets take
+        const LEN: usize = 48 << 20;
+        let root = std::env::temp_dir().join(format!("reveille-stream-{}", std::process::id()));
+        std::fs::create_dir_all(&root).expect("a directory");
+        let file = std::fs::File::create(root.join("initrd")).expect("a file");
+        file.set_len(LEN as u64).expect("its length");
+        let clock = Clock::new();
+        let tree = Tree::open(&root).expect("its root");
+        let plan = Arc::new(Plan::new(Vec::new(), Vec::new(), Vec::new(), Vec::new()));
+        let mut shard = Shard::new(plan, Settings::default(), tree, None, clock.now());
+        let mut outbox = Outbox::new();
+        let mut round = Round { clock, now: clock.now(), shard: &mut shard, outbox: &mut outbox, tap: None };
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut client =
+            std::net::TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+        client.write_all(b"GET /initrd HTTP/1.1\r\nHost: h\r\n\r\n").expect("a request");
+        let (socket, peer) = listener.accept().expect("its other end");
+        socket.set_nonblocking(true).expect("a flag");
+        let std::net::SocketAddr::V4(peer) = peer else { panic!("IPv4") };
+        let id = round.shard.on_accept(round.now, peer).expect("room");
+        let mut streams = Streams::new();
+        streams.begin(id, TcpStream::from_std(socket), &mut round).expect("a connection that goes on");
+        let is_corked = |streams: &Streams| {
+            let stream = streams.slots[id.slot()].as_ref().expect("the connection");
+            SockRef::from(&stream.socket).tcp_cork().expect("the option")
+        };
+        let go_on = |streams: &mut Streams, round: &mut Round<'_>| {
+            while streams.is_ready() {
+                streams.serve(round);
+                round.outbox.clear();
+            }
+        };
+        go_on(&mut streams, &mut round);
+        assert!(is_corked(&streams), "the body is under way");
+        let (mut got, mut buffer) = (0, vec![0; 1 << 20]);
+        while got < LEN {
+            got += client.read(&mut buffer).expect("more of it");
+            streams.on_ready(id.slot(), Readiness { writable: true, ..Readiness::default() });
+            go_on(&mut streams, &mut round);
+        }
+        assert!(!is_corked(&streams), "the connection waits for a request");
+        std::fs::remove_dir_all(&root).expect("its removal");
     }
 }

@@ -66,6 +66,8 @@ impl Log {
             Reason::Rule { number, line } => ("rule", Some(number), line),
             Reason::Machine { line } => ("machine", None, line),
             Reason::Menu { line } => ("menu", None, line),
+            Reason::Local { line } => ("local", None, line),
+            Reason::Done { line } => ("done", None, line),
             Reason::WellKnown => ("well-known", None, 0),
             Reason::NoRule => ("no-rule", None, 0),
             Reason::NotABoot => ("not-a-boot", None, 0),

@@ -60,6 +60,8 @@ pub fn why(reason: Reason, config: Option<&Path>) -> String {
         Reason::Rule { number, line } => format!("rule {number}, {}", place(line)),
         Reason::Machine { line } => format!("machine, {}", place(line)),
         Reason::Menu { line } => format!("menu, {}", place(line)),
+        Reason::Local { line } => format!("local disk, {}", place(line)),
+        Reason::Done { line } => format!("done, boots its local disk, {}", place(line)),
         Reason::WellKnown => "well-known name".to_owned(),
         Reason::NoRule => "no rule".to_owned(),
         Reason::NotABoot => "does not boot from the network".to_owned(),

@@ -2,11 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use super::clone::rename;
 use super::frames::Udp;
 use super::machine::{Failure, Identity, Io, Outcome};
 use super::message::{self, ACK, DISCOVER, Message, NAK, OFFER, Options, REQUEST, Reply};
 use crate::time::{Duration, Instant};
-use crate::wire::ethernet::MacAddr;
 
 /// iPXE waits this long for a ProxyDHCP offer, unless it has one or is told that none will come
 const IPXE_PROXY_WAIT: Duration = Duration::from_secs(2);
@@ -87,11 +87,11 @@ impl WritesToBootServer {
 }
 
 /// The options of a captured message, which another machine writes as if they were its own
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Captured {
     pub options: Options,
     /// Who sent them
-    pub mac: MacAddr,
+    pub who: Identity,
 }
 
 impl Captured {
@@ -102,12 +102,8 @@ impl Captured {
                 (54, Some((server, _))) => value = server.octets().to_vec(),
                 (50, Some((_, address))) => value = address.octets().to_vec(),
                 (97, _) if value.len() == 17 => value[1..].copy_from_slice(&ask.identity.uuid),
-                _ => {}
-            }
-            // A client identifier, and whatever else holds the card's address
-            let at = value.windows(6).position(|bytes| bytes == self.mac.0);
-            if let Some(at) = at {
-                value[at..at + 6].copy_from_slice(&ask.identity.mac.0);
+                (61, _) => rename::client_id(&mut value, &self.who, ask.identity),
+                _ => rename::bytes(&mut value, &self.who, ask.identity),
             }
             options.add(*code, value);
         }
@@ -125,6 +121,8 @@ pub(crate) struct Ask<'a> {
 /// What a machine has from DHCP
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
+    /// Who gave it
+    pub server: Ipv4Addr,
     pub address: Ipv4Addr,
     pub netmask: Ipv4Addr,
     pub router: Option<Ipv4Addr>,
@@ -254,8 +252,13 @@ impl Client {
                     Some(boot) => Some((**boot).clone()),
                     None => Some(reply.clone()).filter(|reply| !reply.file.is_empty() || reply.is_pxe),
                 };
-                let netmask = reply.netmask.unwrap_or(Ipv4Addr::BROADCAST);
-                Some(Outcome::Leased(Lease { address: reply.yiaddr, netmask, router: reply.router, boot }))
+                Some(Outcome::Leased(Lease {
+                    server: reply.server,
+                    address: reply.yiaddr,
+                    netmask: reply.netmask.unwrap_or(Ipv4Addr::BROADCAST),
+                    router: reply.router,
+                    boot,
+                }))
             }
             (Stage::Requesting(offer, _), NAK) if reply.server == offer.server => {
                 self.naks += 1;

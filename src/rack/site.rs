@@ -231,6 +231,8 @@ impl Site {
             boots: Boots::File(boot_file(file)),
             image: None,
             mode: None,
+            local: Default::default(),
+            vars: Default::default(),
             reason: Reason::Rule { number: 0, line: 0 },
         };
         let beside = Match::Subnet(vec![self.other_link()]);

@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::heard::Heard;
-use super::heard::dhcp::{Answer, Request, boot_file};
 use crate::boot::client::{Arch, Client};
 use crate::boot::lease::{ClientKey, Lease, State};
 use crate::boot::plan::{
     BOOT_FILE_MAX, BootFile, Boots, Cidr, LoaderName, Match, Mode, Network, Piece, Plan, Range, Reason, Rule,
     Subnet,
 };
+use crate::heard::Heard;
+use crate::heard::dhcp::{Answer, Request, boot_file};
 use crate::note::Text;
 use crate::time::{Duration, Instant};
 use crate::wire::dhcp::{MessageType, PXE_PORT, code};
@@ -285,6 +285,8 @@ fn rules(heard: &Heard<'_>, address: Ipv4Addr, answered: &[(&Request, &Answer)])
             boots: Boots::File(file),
             image: None,
             mode: None,
+            local: Default::default(),
+            vars: Default::default(),
             reason: Reason::Rule { number, line: 0 },
         })
         .collect()

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::heard::http::Head;
 use super::report::{Dhcp, Http, Reply, Response, Sent, Tftp};
 use super::words;
+use crate::heard::http::Head;
 use crate::wire::dhcp::{HEADER_LEN, Header, Message};
 
 /// What is said of a field, option or header that is not there

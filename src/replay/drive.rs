@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::files::Files;
-use super::heard::{Heard, What};
 use super::report::{Reply, Response, Sent, Withheld};
 use super::rewrite::{Moved, rewrite};
+use crate::heard::{Heard, What};
 use crate::note::{Advice, DhcpNote, Note};
 use crate::proto::http::{ConnectionId, Output};
 use crate::proto::outbox::{Body, Datagram, Outbox, Port, Slot, Window};

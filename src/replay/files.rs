@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
-use super::heard::Heard;
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
 use crate::content::{Tree, plain, type_of};
+use crate::heard::Heard;
 
 /// Files larger than this are none: a capture may say anything
 const SIZE_MAX: u64 = 1 << 44;

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::differences::{NONE, summary};
-use super::heard::http::Head;
 use super::report::{Dhcp, Exchange, Http, Report, Response, Sent, Talk, Tftp};
 use super::words;
+use crate::heard::http::Head;
 
 impl Report {
     /// The exchanges as JSON Lines. Fields are added over time, never taken away.

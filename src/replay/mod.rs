@@ -3,17 +3,15 @@
 //! A capture's client side is fed to the shard that `serve` runs, by the capture's own clock, and the two servers'
 //! answers are held against each other, option by option. Nothing is sent, and no clock is read.
 //!
-//! - `capture`: frames; `heard`: who asked what, and what was answered
+//! - [`crate::heard`]: who asked what, and what was answered
 //! - `derive`: a plan from the capture, where none is given; `files`: what there is to serve
 //! - `drive`: the shard fed; `rewrite`: what a client would have asked of us
 //! - `report`, `differences`, `words`: what came of it; `print`: for people; `json`: for machines
 
-mod capture;
 mod derive;
 mod differences;
 mod drive;
 mod files;
-mod heard;
 mod json;
 mod print;
 mod report;
@@ -26,13 +24,13 @@ use std::sync::Arc;
 
 use self::drive::{Answered, Done, Driver, Served, Transferred};
 use self::files::{Files, Rebuilt};
-use self::heard::Heard;
-use self::heard::dhcp::{Answer, Request};
-use self::heard::http::Connection;
-use self::heard::tftp::Transfer;
 use crate::boot::lease::Leases;
 use crate::boot::plan::{Network, Plan};
 use crate::content::Tree;
+use crate::heard::dhcp::{Answer, Request};
+use crate::heard::http::Connection;
+use crate::heard::tftp::Transfer;
+use crate::heard::{self, Heard};
 use crate::limits::LEASES_MAX;
 use crate::proto::tftp;
 use crate::shard::Shard;
@@ -78,7 +76,7 @@ impl std::error::Error for Error {}
 /// # Errors
 /// Where it is no capture, or there is no network to replay it on.
 pub fn run(capture: &[u8], setup: Setup) -> Result<Report, Error> {
-    let (frames, damage) = capture::read(capture).map_err(Error::Capture)?;
+    let (frames, damage) = heard::frames::read(capture).map_err(Error::Capture)?;
     let begins_at = frames.first().map_or(Instant::ZERO, |frame| frame.at);
     let heard = heard::listen(&frames);
     let server = heard.server();

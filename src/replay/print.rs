@@ -3,11 +3,11 @@
 use std::fmt;
 
 use super::differences::{NONE, summary};
-use super::heard::http::Head;
 use super::report::{Dhcp, Exchange, Http, Report, Response, Sent, Talk, Tftp, Withheld};
 use super::words;
 use crate::boot::client::Client;
 use crate::boot::plan::LoaderName;
+use crate::heard::http::Head;
 use crate::note::{Advice, Got};
 use crate::time::{Duration, Instant};
 use crate::wire::dhcp::{Message, PXE_PORT, code};

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::heard::dhcp::Request;
+use crate::heard::dhcp::Request;
 use crate::wire::dhcp::{HEADER_LEN, MAGIC_COOKIE, Message, code};
 
 /// Where `ciaddr` lies in a message (RFC 2131 §2)

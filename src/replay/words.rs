@@ -160,6 +160,8 @@ pub(super) fn reason(reason: Reason) -> String {
         Reason::Rule { number, line } => format!("by rule {number}{}", at(line)),
         Reason::Machine { line } => format!("by its [[machine]]{}", at(line)),
         Reason::Menu { line } => format!("by the menu{}", at(line)),
+        Reason::Local { line } => format!("to boot its local disk{}", at(line)),
+        Reason::Done { line } => format!("done, to boot its local disk{}", at(line)),
         Reason::WellKnown => "a well-known loader in the root".to_owned(),
         Reason::NoRule => "no rule matches".to_owned(),
         Reason::NotABoot => "not booting from the network".to_owned(),

@@ -1,4 +1,4 @@
-//! Leases that outlive the process.
+//! Leases that outlive the process, and who is done (`boot-once`).
 //!
 //! RFC 2131 §3.1: a server remembers what it has acknowledged. So an ACK leaves only when its lease is on disk, and a storm of
 //! them must cost a few syncs, not one each. A [`LeaseStore`] writes a group of changes at once or not at all; the
@@ -8,6 +8,7 @@
 
 mod committer;
 mod disk;
+mod done;
 mod failure;
 mod journal;
 mod record;
@@ -21,6 +22,7 @@ use crate::boot::lease::{Lease, LeaseChange};
 
 pub use committer::{CommitId, Committer, Outcome};
 pub use disk::Disk;
+pub use done::{DoneFile, Recorder, read_done};
 
 /// Where leases are kept
 pub trait LeaseStore: Send {

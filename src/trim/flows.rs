@@ -3,11 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::ip_of;
+use super::text;
 use crate::wire::dhcp::{CLIENT_PORT, PXE_PORT, SERVER_PORT};
-use crate::wire::pcap::Packet;
+use crate::wire::pcap::{Carried, Transport};
 use crate::wire::tftp::{self, DATA_HEADER_LEN, PORT};
-use crate::wire::{ipv4, tcp, udp};
 
 /// A head that is longer is cut
 const HEAD_MAX: usize = 16_384;
@@ -31,18 +30,22 @@ pub(super) fn place_of(source: u16, destination: u16) -> Option<Place> {
     (is_pxe || is_dhcp(source) && is_dhcp(destination)).then_some(Place::Dhcp)
 }
 
-/// What is kept of a packet; lengths count from its IPv4 header
+/// What is kept of a packet
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
     pub(super) place: Place,
-    pub(super) is_tcp: bool,
-    /// What was captured of the IPv4 packet and behind it
-    pub(super) packet_len: usize,
-    pub(super) ip_header_len: usize,
-    /// IPv4's and UDP's or TCP's
-    pub(super) headers_len: usize,
+    /// Of its payload
     pub(super) payload_len: usize,
-    pub(super) original_payload_len: usize,
+    /// The payload goes on in the middle of a header that says who somebody is
+    pub(super) is_inside_name: bool,
+}
+
+/// The head of a request or a response, of which more is to come
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    /// How much of it may be kept
+    left: usize,
+    is_inside_name: bool,
 }
 
 /// The conversations of a capture
@@ -51,65 +54,21 @@ pub(super) struct Flows {
     /// Who asked for files by TFTP, and where
     tftp: HashSet<(SocketAddrV4, Ipv4Addr)>,
     http: HashSet<(SocketAddrV4, SocketAddrV4)>,
-    /// How much of a head each direction still lacks
-    heads: HashMap<(SocketAddrV4, SocketAddrV4), usize>,
-}
-
-enum Transport<'p> {
-    Udp(udp::Datagram<'p>),
-    Tcp(tcp::Segment<'p>),
-}
-
-/// A packet taken apart
-struct Parts<'p> {
-    transport: Transport<'p>,
-    source: SocketAddrV4,
-    destination: SocketAddrV4,
-    ip_header_len: usize,
-    /// Behind the IPv4 header, by its total length
-    len: usize,
-    packet_len: usize,
-}
-
-fn parts<'p>(packet: &Packet<'p>) -> Option<Parts<'p>> {
-    let (ip, ip_header_len) = ip_of(packet)?;
-    let (transport, ports) = match ip.protocol() {
-        ipv4::UDP => {
-            let datagram = udp::Datagram::parse_cut(ip.payload).ok()?;
-            let ports = (datagram.source_port, datagram.destination_port);
-            (Transport::Udp(datagram), ports)
-        }
-        ipv4::TCP => {
-            let segment =
-                tcp::Segment::parse_cut(ip.payload).filter(|one| one.header_len <= ip.payload.len())?;
-            let ports = (segment.header.source_port.get(), segment.header.destination_port.get());
-            (Transport::Tcp(segment), ports)
-        }
-        _ => return None,
-    };
-    // The packet and the link's padding behind it are the end of what was captured.
-    let start = ip.payload.as_ptr().addr() - packet.data.as_ptr().addr() - ip_header_len;
-    Some(Parts {
-        transport,
-        source: SocketAddrV4::new(ip.source(), ports.0),
-        destination: SocketAddrV4::new(ip.destination(), ports.1),
-        ip_header_len,
-        len: usize::from(ip.header.total_length.get()).saturating_sub(ip_header_len),
-        packet_len: packet.data.len() - start,
-    })
+    /// What each direction still lacks of a head
+    heads: HashMap<(SocketAddrV4, SocketAddrV4), Head>,
 }
 
 impl Flows {
     /// Notes whose packets are to be kept
-    pub(super) fn learn(&mut self, packet: &Packet<'_>) {
-        let Some(Parts { transport, source, destination, .. }) = parts(packet) else { return };
-        match transport {
-            Transport::Udp(datagram) if destination.port() == PORT => {
-                if let Ok(tftp::Packet::Rrq(_) | tftp::Packet::Wrq(_)) = tftp::parse(datagram.payload) {
+    pub(super) fn learn(&mut self, carried: &Carried<'_>) {
+        let Carried { source, destination, payload, .. } = *carried;
+        match carried.transport {
+            Transport::Udp if destination.port() == PORT => {
+                if let Ok(tftp::Packet::Rrq(_) | tftp::Packet::Wrq(_)) = tftp::parse(payload) {
                     self.tftp.insert((source, *destination.ip()));
                 }
             }
-            Transport::Tcp(segment) if METHODS.iter().any(|method| segment.payload.starts_with(method)) => {
+            Transport::Tcp(_) if METHODS.iter().any(|method| payload.starts_with(method)) => {
                 self.http.insert((source, destination));
             }
             _ => {}
@@ -117,36 +76,22 @@ impl Flows {
     }
 
     /// What is kept of a packet; in their order
-    pub(super) fn keep(&mut self, packet: &Packet<'_>) -> Option<Kept> {
-        let parts = parts(packet)?;
-        let (place, header_len, payload_len) = match &parts.transport {
-            Transport::Udp(datagram) => {
-                let place = self.place(parts.source, parts.destination)?;
-                let is_data = place == Place::Tftp
-                    && matches!(tftp::parse(datagram.payload), Ok(tftp::Packet::Data { .. }));
-                let most = if is_data { DATA_HEADER_LEN } else { datagram.payload.len() };
-                (place, udp::HEADER_LEN, most)
+    pub(super) fn keep(&mut self, carried: &Carried<'_>) -> Option<Kept> {
+        let Carried { source, destination, payload, .. } = *carried;
+        match carried.transport {
+            Transport::Udp => {
+                let place = self.place(source, destination)?;
+                let is_data =
+                    place == Place::Tftp && matches!(tftp::parse(payload), Ok(tftp::Packet::Data { .. }));
+                let payload_len = if is_data { DATA_HEADER_LEN } else { payload.len() };
+                Some(Kept { place, payload_len, is_inside_name: false })
             }
-            Transport::Tcp(segment) => {
-                let way = (parts.source, parts.destination);
+            Transport::Tcp(_) => {
+                let way = (source, destination);
                 let is_known = self.http.contains(&way) || self.http.contains(&(way.1, way.0));
-                is_known.then_some(())?;
-                (Place::Http, segment.header_len, self.head_len(way, segment.payload))
+                is_known.then(|| self.head(way, payload))
             }
-        };
-        let original_payload_len = match &parts.transport {
-            Transport::Udp(datagram) => usize::from(datagram.length).saturating_sub(udp::HEADER_LEN),
-            Transport::Tcp(_) => parts.len.saturating_sub(header_len),
-        };
-        Some(Kept {
-            place,
-            is_tcp: matches!(parts.transport, Transport::Tcp(_)),
-            packet_len: parts.packet_len,
-            ip_header_len: parts.ip_header_len,
-            headers_len: parts.ip_header_len + header_len,
-            payload_len,
-            original_payload_len,
-        })
+        }
     }
 
     fn place(&self, source: SocketAddrV4, destination: SocketAddrV4) -> Option<Place> {
@@ -158,12 +103,22 @@ impl Flows {
     }
 
     /// How much of a segment's payload is a head
-    fn head_len(&mut self, way: (SocketAddrV4, SocketAddrV4), payload: &[u8]) -> usize {
+    fn head(&mut self, way: (SocketAddrV4, SocketAddrV4), payload: &[u8]) -> Kept {
         let begins = payload.starts_with(STATUS) || METHODS.iter().any(|method| payload.starts_with(method));
-        let left = if begins { HEAD_MAX } else { self.heads.get(&way).copied().unwrap_or(0) };
+        let before = if begins {
+            Head { left: HEAD_MAX, is_inside_name: false }
+        } else {
+            self.heads.get(&way).copied().unwrap_or_default()
+        };
         let end = payload.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
-        let kept = end.unwrap_or(payload.len()).min(left);
-        self.heads.insert(way, if end.is_some() { 0 } else { left - kept });
-        kept
+        let payload_len = end.unwrap_or(payload.len()).min(before.left);
+        let last = payload[..payload_len].rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let goes_on = last.len() == payload_len;
+        let head = Head {
+            left: if end.is_some() { 0 } else { before.left - payload_len },
+            is_inside_name: if goes_on { before.is_inside_name } else { text::may_tell(last) },
+        };
+        self.heads.insert(way, head);
+        Kept { place: Place::Http, payload_len, is_inside_name: before.is_inside_name }
     }
 }

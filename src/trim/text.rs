@@ -11,10 +11,17 @@ const TELLING: [&str; 5] =
 const ASKED: [&str; 9] =
     ["serial", "asset", "hostname", "host", "name", "domain", "token", "key", "password"];
 
+/// What the root path of a disk on the network begins with
+const ISCSI: &[u8] = b"iscsi:";
+
 /// Replaces all that is known to be a name in `bytes`
 pub(super) fn rename(bytes: &mut [u8], names: &mut Names) {
     hosts(bytes, names);
     asked(bytes, names);
+    if bytes.starts_with(ISCSI) {
+        // A server, and a target that is named after it (RFC 4173)
+        return names.scramble_text(&mut bytes[ISCSI.len()..]);
+    }
     let mut at = 0;
     while at < bytes.len() {
         let is_inside = at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'.');
@@ -78,11 +85,17 @@ fn word(bytes: &mut [u8], at: usize, names: &mut Names) -> usize {
     0
 }
 
-/// The names of hosts in URLs
+/// The names of hosts in URLs, and of users before them
 fn hosts(bytes: &mut [u8], names: &Names) {
     let mut at = 0;
     while let Some(found) = bytes[at..].windows(3).position(|three| three == b"://") {
         at += found + 3;
+        let ends = |byte: &u8| b"/?# \0\r\n".contains(byte);
+        let authority = bytes[at..].iter().position(ends).unwrap_or(bytes.len() - at);
+        if let Some(user) = bytes[at..at + authority].iter().rposition(|byte| *byte == b'@') {
+            names.scramble_text(&mut bytes[at..at + user]);
+            at += user + 1;
+        }
         let len = bytes[at..]
             .iter()
             .take_while(|byte| byte.is_ascii_alphanumeric() || b".-".contains(byte))
@@ -108,8 +121,20 @@ fn asked(bytes: &mut [u8], names: &Names) {
     }
 }
 
-/// As [`rename`], in the head of a request or a response
-pub(super) fn rename_head(bytes: &mut [u8], names: &mut Names) {
+/// Whether a line of a head, of which this is the front, says who somebody is
+pub(super) fn may_tell(line: &[u8]) -> bool {
+    let name = line.split(|byte| *byte == b':').next().unwrap_or_default().to_ascii_lowercase();
+    let is_whole = name.len() < line.len();
+    let fits = |telling: &[u8]| if is_whole { telling == name } else { telling.starts_with(&name) };
+    !line.is_empty() && TELLING.iter().chain(&["host"]).any(|telling| fits(telling.as_bytes()))
+}
+
+/// As [`rename`], in the head of a request or a response, or in its continuation. `is_inside_name`: that begins within a
+/// header that says who somebody is.
+pub(super) fn rename_head(bytes: &mut [u8], is_inside_name: bool, names: &mut Names) {
+    if is_inside_name && let Some(line) = bytes.split_mut(|byte| *byte == b'\n').next() {
+        names.scramble_text(line);
+    }
     for line in bytes.split_mut(|byte| *byte == b'\n').skip(1) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = line.split_at_mut(colon + 1);
@@ -129,7 +154,8 @@ pub(super) fn rename_head(bytes: &mut [u8], names: &mut Names) {
 /// A host's name, or its address, and nothing else
 pub(super) fn rename_host(bytes: &mut [u8], names: &mut Names) {
     let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let text = &mut bytes[..len];
+    let (text, behind) = bytes.split_at_mut(len);
+    behind.fill(0);
     match address(text) {
         Some((_, len)) if len == text.len() => rename(text, names),
         _ => names.scramble_text(text),
@@ -235,12 +261,18 @@ mod tests {
             "pxelinux.cfg/4c4c4544-0051-3510-8052-b4c04f564231",
             "9ffefdef/start4.elf",
             "http://boot.example.org/x?serial=ABC123&arch=x86_64",
+            "http://admin:secret@boot.example.org/x",
         ] {
             let new = renamed(old, &mut names);
             assert!(new != old && new.len() == old.len(), "{new}");
             assert_eq!(renamed(old, &mut names), new, "the same again");
         }
         assert!(renamed("http://a.b/x?serial=ABC&arch=x86_64", &mut names).ends_with("&arch=x86_64"));
+        let user = renamed("http://admin:secret@192.168.99.50/x", &mut names);
+        assert!(
+            !user.contains("admin") && !user.contains("secret") && user.ends_with(&format!("@{new}/x")),
+            "{user}"
+        );
     }
 
     #[test]
@@ -249,13 +281,27 @@ mod tests {
         let mut head =
             b"GET /a HTTP/1.0\r\nHost: boot.lan:80\r\nCookie: a=secret\r\nUser-Agent: iPXE/1.0\r\n\r\n"
                 .to_vec();
-        rename_head(&mut head, &mut names);
+        rename_head(&mut head, false, &mut names);
         let head = String::from_utf8(head).unwrap();
         assert!(head.starts_with("GET /a HTTP/1.0\r\nHost: ") && head.contains(":80\r\n"), "{head}");
         assert!(
             !head.contains("boot.lan") && !head.contains("secret") && head.contains("iPXE/1.0"),
             "{head}"
         );
+    }
+
+    #[test]
+    fn a_line_that_is_cut_may_tell_as_long_as_it_may_be_one_that_does() {
+        for line in ["Host: a", "co", "Cookie: a=b", "H"] {
+            assert!(may_tell(line.as_bytes()), "{line}");
+        }
+        for line in ["", "Hosts", "User-Agent: iPXE", "Content-Len"] {
+            assert!(!may_tell(line.as_bytes()), "{line}");
+        }
+        let mut rest = b"ret; b=2\r\nUser-Agent: iPXE\r\n\r\n".to_vec();
+        rename_head(&mut rest, true, &mut Names::new(3));
+        let rest = String::from_utf8(rest).unwrap();
+        assert!(!rest.contains("ret") && rest.ends_with("\r\nUser-Agent: iPXE\r\n\r\n"), "{rest}");
     }
 
     #[test]
@@ -275,7 +321,7 @@ mod tests {
         ] {
             for end in 0..=text.len() {
                 let mut bytes = text.as_bytes()[..end].to_vec();
-                rename_head(&mut bytes, &mut names);
+                rename_head(&mut bytes, end % 2 == 0, &mut names);
                 rename(&mut bytes, &mut names);
                 rename_host(&mut bytes, &mut names);
             }

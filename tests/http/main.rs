@@ -7,4 +7,5 @@ mod fragments;
 mod hostile;
 mod lifetime;
 mod ranges;
+mod reports;
 mod responses;

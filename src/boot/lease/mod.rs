@@ -33,6 +33,7 @@ use std::net::Ipv4Addr;
 use super::plan::Subnet;
 use crate::note::Text;
 use crate::time::{Duration, Instant};
+use crate::wire::ethernet::MacAddr;
 
 pub use table::Leases;
 
@@ -60,6 +61,12 @@ impl ClientKey {
             Some(identifier) if chaddr.iter().all(|&byte| byte == 0) => Self::new(0, identifier),
             _ => Self::new(htype, chaddr),
         }
+    }
+
+    /// The hardware address of an Ethernet client
+    pub fn mac(&self) -> Option<MacAddr> {
+        let bytes = <[u8; 6]>::try_from(self.id.get(..self.len.into())?).ok()?;
+        (self.htype == 1).then_some(MacAddr(bytes))
     }
 
     fn new(htype: u8, bytes: &[u8]) -> Self {

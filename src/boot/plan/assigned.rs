@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
 use super::super::client::{Arch, Client, Loader, Uuid, Wants};
-use super::{BootFile, Machine, Match, Network, Piece, Plan, Reason, rules, swapped};
+use super::{BootFile, Machine, Match, Network, Piece, Plan, Reason, local, rules, swapped};
 use crate::wire::ethernet::MacAddr;
 
 /// An image that a machine or a rule names
@@ -90,6 +90,8 @@ pub enum Name<'n> {
     Serial(&'n str),
     /// By IP address
     Address(Ipv4Addr),
+    /// By the host name that the configuration gives it
+    Host(&'n str),
 }
 
 /// What is known of who asks, and what it boots
@@ -101,6 +103,8 @@ pub struct Choice<'p> {
     pub machine: Option<&'p Machine>,
     /// Its image; `None`: nothing is assigned, or nothing is certain from this name
     pub image: Option<Chosen<'p>>,
+    /// It boots from its own disk, as far as that is certain from this name
+    pub is_local: bool,
     /// The boot file of its architecture's ROM
     pub boot: Option<&'p BootFile>,
     /// Its MAC address, where it is known
@@ -121,7 +125,7 @@ impl Plan {
         let (mac, uuid) = match name {
             Name::Mac(mac) => (Some(mac), None),
             Name::Uuid(uuid) => (None, Some(uuid)),
-            Name::Anybody | Name::Serial(_) | Name::Address(_) => (None, None),
+            Name::Anybody | Name::Serial(_) | Name::Address(_) | Name::Host(_) => (None, None),
         };
         let address = if let Name::Address(address) = name { Some(address) } else { peer };
         let client = Client {
@@ -142,6 +146,7 @@ impl Plan {
         };
         let machine = match name {
             Name::Serial(serial) => self.machines.iter().find(|one| one.serial.as_deref() == Some(serial)),
+            Name::Host(host) => self.machines.iter().find(|one| one.hostname.as_deref() == Some(host)),
             Name::Mac(_) | Name::Uuid(_) => self.machine_of(&client),
             Name::Anybody | Name::Address(_) => {
                 self.machines.iter().find(|one| address.is_some() && one.address == address)
@@ -151,13 +156,20 @@ impl Plan {
         let of_machine = |chosen: &Chosen<'_>| matches!(chosen.reason, Reason::Machine { .. });
         let image = match name {
             Name::Mac(_) | Name::Anybody => answer.image,
-            Name::Serial(_) | Name::Address(_) => answer.image.filter(of_machine),
+            Name::Serial(_) | Name::Address(_) | Name::Host(_) => answer.image.filter(of_machine),
             Name::Uuid(_) => answer.image.filter(of_machine).or_else(|| self.by_uuid_alone(&client)),
         };
+        let machine_is_local = || machine.and_then(|machine| self.machine_is_local(machine)).is_some();
+        let is_local = match name {
+            Name::Mac(_) | Name::Anybody => answer.is_local(),
+            _ => machine_is_local(),
+        };
+        let image = image.filter(|_| !is_local);
         Some(Choice {
             network,
             machine,
             image,
+            is_local,
             boot: answer.boot,
             mac: mac.or(machine.and_then(|machine| machine.mac)),
             uuid: uuid.or(machine.and_then(|machine| machine.uuid)),
@@ -169,8 +181,9 @@ impl Plan {
     /// the one that holds: then the loader's next name tells.
     fn by_uuid_alone(&self, client: &Client<'_>) -> Option<Chosen<'_>> {
         let subnet = self.networks[client.network].subnet_of(client.link);
-        for rule in self.rules.iter().filter(|rule| rule.image.is_some()) {
-            if rule.matches.iter().any(|one| matches!(one, Match::Mac(_))) {
+        for rule in self.rules.iter().filter(|rule| rule.image.is_some() || rule.local != local::Local::Never)
+        {
+            if local::is_uncertain(rule) {
                 return None;
             }
             if rules::all_hold(&rule.matches, client, subnet) {
@@ -183,7 +196,7 @@ impl Plan {
     }
 
     /// The network that an address is reached by; with none that holds it, the first
-    fn network_at(&self, peer: Option<Ipv4Addr>) -> usize {
+    pub(super) fn network_at(&self, peer: Option<Ipv4Addr>) -> usize {
         let holds = |network: &Network| peer.is_some_and(|peer| network.subnet_of(Some(peer)).is_some());
         self.networks.iter().position(holds).unwrap_or(0)
     }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::super::client::{Arch, Client, Loader, Uuid, Wants};
-use super::{Assigned, BootFile, Cidr, Mode, Reason, Subnet};
+use super::{Assigned, BootFile, Cidr, Local, Mode, Reason, Subnet, Vars};
 use crate::wire::ethernet::MacAddr;
 
 /// One `[[boot]]` rule
@@ -15,6 +15,10 @@ pub struct Rule {
     pub boots: Boots,
     /// The image that the loader's configuration boots
     pub image: Option<Assigned>,
+    /// Whether those that it matches boot from their own disks instead
+    pub local: Local,
+    /// Values for their templates
+    pub vars: Vars,
     /// The mode for clients that it matches
     pub mode: Option<Mode>,
     /// Why, as an answer reports it
@@ -117,7 +121,7 @@ pub(super) fn all_hold(matches: &[Match], client: &Client<'_>, subnet: Option<&S
 }
 
 impl Match {
-    fn holds(&self, client: &Client<'_>, subnet: Option<&Subnet>) -> bool {
+    pub(super) fn holds(&self, client: &Client<'_>, subnet: Option<&Subnet>) -> bool {
         match self {
             Self::Arch(archs) => {
                 client.arch.is_some_and(|arch| archs.iter().any(|one| one.canonical() == arch.canonical()))

@@ -1,5 +1,7 @@
 //! Who gets what: every line of a table is a client, and what the plan says of it.
 
+mod local;
+
 use super::super::client::{Arch, IpxeFeatures};
 use super::*;
 
@@ -69,7 +71,16 @@ fn rule(number: u32, matches: Vec<Match>, boots: &str) -> Rule {
         "-" => Boots::Unsaid,
         text => Boots::File(file(text)),
     };
-    Rule { matches, boots, image: None, mode: None, reason: Reason::Rule { number, line: number * 10 } }
+    let reason = Reason::Rule { number, line: number * 10 };
+    Rule {
+        matches,
+        boots,
+        image: None,
+        local: Default::default(),
+        vars: Default::default(),
+        mode: None,
+        reason,
+    }
 }
 
 fn machine(mac: Option<MacAddr>, uuid: Option<Uuid>, boot: Option<&str>) -> Machine {
@@ -83,6 +94,8 @@ fn machine(mac: Option<MacAddr>, uuid: Option<Uuid>, boot: Option<&str>) -> Mach
         boot,
         serial: None,
         image: None,
+        local: Default::default(),
+        vars: Default::default(),
         line: 99,
     }
 }

@@ -91,12 +91,28 @@ pub fn image_menu() -> Rule {
         vec![Piece::Literal("images/".to_owned()), Piece::Server, Piece::Literal(".ipxe".to_owned())];
     let boots = Boots::File(BootFile { pieces, server: None });
     let matches = vec![Match::Loader(vec![LoaderName::Ipxe])];
-    Rule { matches, boots, image: None, mode: None, reason: Reason::WellKnown }
+    Rule {
+        matches,
+        boots,
+        image: None,
+        local: Default::default(),
+        vars: Default::default(),
+        mode: None,
+        reason: Reason::WellKnown,
+    }
 }
 
 fn rule(matches: Vec<Match>, name: &str) -> Rule {
     let boot = BootFile { pieces: vec![Piece::Literal(name.to_owned())], server: None };
-    Rule { matches, boots: Boots::File(boot), image: None, mode: None, reason: Reason::WellKnown }
+    Rule {
+        matches,
+        boots: Boots::File(boot),
+        image: None,
+        local: Default::default(),
+        vars: Default::default(),
+        mode: None,
+        reason: Reason::WellKnown,
+    }
 }
 
 /// Whether the file is a script for iPXE, by the name that scripts have

@@ -4,11 +4,13 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::plan::Choice;
+use super::super::client::Uuid;
+use super::super::plan::{Choice, Machine, Who};
 use super::Server;
+use crate::wire::ethernet::MacAddr;
 
 /// Words that the server always knows
-const SERVER_WORDS: [&str; 3] = ["url", "iso", "server"];
+const SERVER_WORDS: [&str; 4] = ["url", "iso", "server", "done"];
 /// Words of the machine, which not every text knows
 pub(super) const MACHINE_WORDS: [&str; 4] = ["mac", "uuid", "ip", "host"];
 
@@ -16,6 +18,7 @@ pub(super) const MACHINE_WORDS: [&str; 4] = ["mac", "uuid", "ip", "host"];
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) server: Server,
+    done: String,
     mac: Option<String>,
     uuid: Option<String>,
     ip: Option<Ipv4Addr>,
@@ -25,18 +28,35 @@ pub(super) struct Facts {
 impl Facts {
     /// Of a text that several machines read
     pub(super) fn of_server(server: Server) -> Self {
-        Self { server, mac: None, uuid: None, ip: None, host: None }
+        Self { server, done: server.done(None), mac: None, uuid: None, ip: None, host: None }
     }
 
     /// Of one client's
     pub(super) fn of(choice: &Choice<'_>, server: Server) -> Self {
-        let hostname = choice.machine.and_then(|machine| machine.hostname.clone());
+        let &Choice { machine, mac, uuid, ip, .. } = choice;
+        Self::of_machine(machine, mac, uuid, ip, server)
+    }
+
+    /// Of one who asks for a text of its own
+    pub(super) fn of_who(who: &Who<'_>, server: Server) -> Self {
+        Self::of_machine(who.machine, who.mac, who.uuid, who.ip, server)
+    }
+
+    fn of_machine(
+        machine: Option<&Machine>,
+        mac: Option<MacAddr>,
+        uuid: Option<Uuid>,
+        ip: Option<Ipv4Addr>,
+        server: Server,
+    ) -> Self {
+        let hostname = machine.and_then(|machine| machine.hostname.clone());
         Self {
             server,
-            mac: choice.mac.map(|mac| mac.to_string()),
-            uuid: choice.uuid.map(|uuid| uuid.to_string()),
-            ip: choice.ip,
-            host: hostname.or_else(|| choice.mac.map(|mac| mac.hyphenated().to_string())),
+            done: server.done(mac),
+            mac: mac.map(|mac| mac.to_string()),
+            uuid: uuid.map(|uuid| uuid.to_string()),
+            ip,
+            host: hostname.or_else(|| mac.map(|mac| mac.hyphenated().to_string())),
         }
     }
 
@@ -45,6 +65,7 @@ impl Facts {
             "url" => Some(format!("{}/images/{image}", self.server)),
             "iso" => Some(format!("{}/images/{image}.iso", self.server)),
             "server" => Some(self.server.address.to_string()),
+            "done" => Some(self.done.clone()),
             "mac" => self.mac.clone(),
             "uuid" => self.uuid.clone(),
             "ip" => self.ip.map(|ip| ip.to_string()),
@@ -80,7 +101,7 @@ pub fn check_args(args: &str) -> Result<(), String> {
         None => Ok(()),
         Some(None) => Err("a `{` without its `}`".to_owned()),
         Some(Some(word)) => Err(format!(
-            "unknown word {{{word}}}: arguments take {{url}}, {{iso}}, {{server}}, {{mac}}, {{uuid}}, {{ip}}, {{host}}"
+            "unknown word {{{word}}}: arguments take {{url}}, {{iso}}, {{server}}, {{done}}, {{mac}}, {{uuid}}, {{ip}}, {{host}}"
         )),
     }
 }

@@ -35,6 +35,8 @@ pub(super) fn write(what: What<'_>, facts: &Facts) -> String {
             );
             text.push_str("done\nboot\n");
         }
+        // The firmware goes on to its next boot option.
+        What::Local => text = "echo \"Booting from the local disk\"\nexit\n".to_owned(),
         What::Menu(entries, menu) => {
             let default = What::default_of(entries, menu).unwrap_or("local");
             let _ = writeln!(text, "set default={default}");

@@ -22,6 +22,10 @@ pub(super) fn write(what: What<'_>, facts: &Facts, asks_serial: bool) -> String 
             write_boot(&mut script, boot, facts);
             return script;
         }
+        What::Local => {
+            script.push_str("echo Booting from the local disk\nexit 1\n");
+            return script;
+        }
         What::Menu(entries, menu) => (entries, menu),
     };
     let _ = writeln!(script, "menu {}", menu.title);

@@ -17,10 +17,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::distribution::Bootable;
-use super::plan::{BootFile, Chosen, ImageMenu, MenuDefault, Name, Piece, Plan};
+use super::plan::{Assigned, BootFile, Chosen, ImageMenu, MenuDefault, Name, Piece, Plan, Who};
+use crate::wire::ethernet::MacAddr;
 
 use arguments::{Facts, Pieces};
 pub use arguments::{check_args, machine_words};
+pub use name::uuid_of;
 use name::{For, Loader};
 
 /// An image that boots
@@ -58,6 +60,28 @@ impl fmt::Display for Server {
     }
 }
 
+impl Server {
+    /// The server of a plan, at one of its addresses
+    pub fn of(plan: &Plan, address: Ipv4Addr) -> Self {
+        Self { address, http_port: plan.http_port(), tftp_port: plan.tftp_port() }
+    }
+
+    /// Where a machine reports that it has done what it was booted for; one that is not named is known by its address
+    pub fn done(&self, mac: Option<MacAddr>) -> String {
+        match mac {
+            Some(mac) => format!("{self}/done/{}", mac.hyphenated()),
+            None => format!("{self}/done"),
+        }
+    }
+}
+
+/// The kernel's arguments of an image as somebody boots it; `args` are the image's own
+pub fn kernel_args(args: &str, assigned: &Assigned, who: &Who<'_>, server: Server) -> String {
+    let facts = Facts::of_who(who, server);
+    let filled = arguments::filled(args, assigned.args.as_deref(), &assigned.image, &facts);
+    arguments::rendered(&filled, str::to_owned, |_| None).trim_start().to_owned()
+}
+
 /// One image as somebody boots it
 #[derive(Clone, Copy, Debug)]
 struct Boot<'c> {
@@ -80,6 +104,8 @@ enum What<'c> {
     One(Boot<'c>),
     /// What is chosen of all images
     Menu(&'c [Entry], &'c ImageMenu),
+    /// The local disk
+    Local,
 }
 
 impl What<'_> {
@@ -127,7 +153,7 @@ impl Catalogue {
     /// The text at a plain path, for the client at `peer`; `None`: nothing is generated there. `beside` knows the files that
     /// lie beside a loader.
     pub fn text(&self, path: &[u8], peer: Option<Ipv4Addr>, beside: &dyn Beside) -> Option<String> {
-        let wanted = name::parse(path).filter(|_| !self.entries.is_empty())?;
+        let wanted = name::parse(path)?;
         let name = match (wanted.whom, wanted.loader, peer) {
             (For::Stem(_), ..) => Name::Anybody,
             // DHCP told iPXE which script is its own; who comes to the menu all the same has none, or a reserved address.
@@ -140,13 +166,21 @@ impl Catalogue {
             _ => choice.image.map(|Chosen { assigned, .. }| (&*assigned.image, assigned.args.as_deref())),
         };
         let what = match (chosen, wanted.whom, &*self.entries) {
+            _ if choice.is_local
+                && !matches!(wanted.whom, For::Stem(_))
+                && wanted.loader != Loader::GrubAsk =>
+            {
+                What::Local
+            }
+            // Without an image there is nothing to offer.
+            (_, _, []) => return None,
             (Some((image, args)), ..) => What::One(Boot { entry: self.entry(image)?, args }),
             (None, For::Assigned(_), _) => return None,
             (None, _, [entry]) if !self.plan.image_menu().always => What::One(Boot { entry, args: None }),
             (None, _, entries) => What::Menu(entries, self.plan.image_menu()),
         };
         let address = wanted.server.unwrap_or(choice.network.address);
-        let server = Server { address, http_port: self.plan.http_port(), tftp_port: self.plan.tftp_port() };
+        let server = Server::of(&self.plan, address);
         let shared = matches!(wanted.whom, For::Stem(_));
         let facts = if shared { Facts::of_server(server) } else { Facts::of(&choice, server) };
         Some(match wanted.loader {
@@ -162,6 +196,16 @@ impl Catalogue {
             Loader::Grub => grub::write(what, &facts),
             Loader::GrubAsk => grub::ask(server),
         })
+    }
+
+    /// The plan that it follows
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// What the kernel of an image is told by itself
+    pub fn image_args(&self, image: &str) -> Option<String> {
+        self.entry(image).map(|entry| entry.bootable.args.clone())
     }
 
     /// The loader that boots one image lies in that image's own folder: its name there, where the path means one

@@ -145,7 +145,8 @@ fn mac_of(text: &str) -> Option<MacAddr> {
     text.parse().ok()
 }
 
-fn uuid_of(text: &str) -> Option<Uuid> {
+/// A UUID as loaders write it
+pub fn uuid_of(text: &str) -> Option<Uuid> {
     let dashes = text.bytes().enumerate().filter(|(_, byte)| *byte == b'-').map(|(at, _)| at);
     if text.len() != 36 || !dashes.eq([8, 13, 18, 23]) {
         return None;

@@ -50,6 +50,8 @@ pub(super) fn write(what: What<'_>, facts: &Facts, http: bool, module: MenuModul
             let _ = writeln!(text, "DEFAULT {}\nPROMPT 0\n", boot.entry.name);
             write_label(&mut text, boot, facts, http, "");
         }
+        // SYSLINUX's own way: 0 is the plain one, which all ROMs take.
+        What::Local => text.push_str("DEFAULT local\nPROMPT 0\n\nLABEL local\n  LOCALBOOT 0\n"),
         What::Menu(entries, menu) => {
             let default = What::default_of(entries, menu);
             match module.file() {

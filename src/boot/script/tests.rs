@@ -2,10 +2,11 @@
 
 use super::super::client::Uuid;
 use super::super::plan::{
-    Assigned, BootFile, Boots, Cidr, KnownBy, Machine, Match, Mode, Network, Reason, Rule, Subnet,
+    Assigned, BootFile, Boots, Cidr, KnownBy, Local, Machine, Match, Mode, Network, Once, Reason, Rule,
+    Subnet,
 };
 use super::*;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddr;
 
 const NODE: &str = "88-99-aa-bb-cc-dd";
@@ -55,6 +56,8 @@ fn machine(mac: Option<MacAddr>, args: Option<&str>) -> Machine {
         boot: None,
         serial: None,
         image: Some(image),
+        local: Default::default(),
+        vars: Default::default(),
         line: 26,
     }
 }
@@ -75,6 +78,8 @@ fn plan(loader: &str, machines: Vec<Machine>) -> Plan {
         boots,
         image,
         mode: None,
+        local: Default::default(),
+        vars: Default::default(),
         reason: Reason::Rule { number, line: number },
     };
     let relayed = Match::Subnet(vec![Cidr::new(Ipv4Addr::new(10, 44, 0, 0), 24)]);
@@ -176,6 +181,8 @@ fn a_rule_about_a_uuid_is_certain_only_before_those_about_mac_addresses() {
         boots: Boots::Unsaid,
         image: image(),
         mode: None,
+        local: Default::default(),
+        vars: Default::default(),
         reason: Reason::Rule { number, line: number },
     };
     let with = |first, second| {
@@ -386,4 +393,51 @@ fn nothing_is_generated_where_no_image_boots() {
     for path in ["pxelinux.cfg/default", "grub/grub.cfg", "images/10.0.0.1.ipxe"] {
         assert_eq!(text(&catalogue, path), None, "{path}");
     }
+}
+
+#[test]
+fn who_boots_its_own_disk_is_told_so_by_every_loader() {
+    let local = |local| Machine { local, ..machine(Some(NODE.parse().unwrap()), None) };
+    let always = Machine { image: None, ..local(Local::Always) };
+    // Without any image there is still that to say, and to that machine alone.
+    let alone = catalogue(plan("lpxelinux.0", vec![always]), &[]);
+    let pxelinux = "pxelinux.cfg/01-88-99-aa-bb-cc-dd";
+    let grub = format!("images/192.168.99.1/by-mac/{NODE}/grub-x86_64-efi.cfg");
+    let ipxe = "images/192.168.99.1/by-mac/88-99-aa-bb-cc-dd.ipxe";
+    assert_eq!(
+        text(&alone, pxelinux).as_deref(),
+        Some("DEFAULT local\nPROMPT 0\n\nLABEL local\n  LOCALBOOT 0\n")
+    );
+    assert_eq!(text(&alone, &grub).as_deref(), Some("echo \"Booting from the local disk\"\nexit\n"));
+    assert_eq!(
+        text(&alone, ipxe).as_deref(),
+        Some("#!ipxe\n:start\necho Booting from the local disk\nexit 1\n")
+    );
+    for path in
+        ["pxelinux.cfg/01-02-00-00-00-00-01", "pxelinux.cfg/default", "grub.cfg", "images/192.168.99.1.ipxe"]
+    {
+        assert_eq!(text(&alone, path), None, "{path}");
+    }
+    // Once it is done, in place of its image.
+    let term = Once { term: "true".to_owned(), file: None };
+    let once = both(vec![local(Local::After(term))]);
+    assert!(text(&once, pxelinux).unwrap().contains("LINUX"));
+    let peer = Ipv4Addr::new(192, 168, 99, 60);
+    once.plan().report(Name::Mac(NODE.parse().unwrap()), peer, Instant::from_secs(1)).unwrap();
+    for path in [pxelinux, &grub, ipxe] {
+        assert_eq!(text(&once, path), text(&alone, path), "{path}");
+    }
+    // GRUB does not know yet whose configuration it will ask for.
+    assert!(text(&once, "grub.cfg").unwrap().starts_with("configfile "));
+}
+
+#[test]
+fn an_installer_is_told_where_to_report() {
+    let machine = machine(Some(NODE.parse().unwrap()), Some("done={done}"));
+    let one = text(&both(vec![machine]), "pxelinux.cfg/01-88-99-aa-bb-cc-dd").unwrap();
+    assert!(one.contains(" done=http://192.168.99.1/done/88-99-aa-bb-cc-dd\n"), "{one}");
+    let entry = image("a", "linux", &[], "done={done}");
+    let all =
+        text(&catalogue(plan("lpxelinux.0", vec![]), &[entry, jammy()]), "pxelinux.cfg/default").unwrap();
+    assert!(all.contains(" done=http://192.168.99.1/done\n"), "{all}");
 }

@@ -242,6 +242,7 @@ impl Dhcp {
             return exchange.drop(DropReason::LeasesFull, stats, outbox);
         };
         outbox.lease(LeaseChange::Put(lease));
+        exchange.see(address);
         let boot = boot_of(exchange, address, stats);
         let parts = whole(exchange, subnet, MessageType::Ack, address, boot.as_ref());
         let (route, got) = (exchange.route(address), Got::Ack(address));
@@ -317,6 +318,7 @@ impl Dhcp {
         };
         outbox.lease(LeaseChange::Put(lease));
         let address = lease.address;
+        exchange.see(address);
         let boot = boot_of(exchange, address, stats);
         let parts = Parts {
             message_type: None,

@@ -43,6 +43,14 @@ fn refused(head: &RequestHead<'_>) -> Option<u16> {
 }
 
 fn found<I: Images>(head: &RequestHead<'_>, peer: Ipv4Addr, path: TargetPath, images: &mut I) -> Response {
+    // HEAD changes nothing (RFC 9110 §9.2.1). GET does so here, since installers have wget and little else.
+    let reported = Some(head.method != Method::Head).filter(|does| *does);
+    match reported.and_then(|_| images.report(peer, path.as_bytes())) {
+        Some(Ok((image, ticket))) => return Response::receipt(image, ticket),
+        Some(Err(miss)) => return Response::status(status_of(miss)),
+        None if head.method == Method::Post => return Response::refusal(405),
+        None => {}
+    }
     let image = match images.open_for(peer, path.as_bytes(), Form::Octet) {
         Err(Miss::Directory) => directory(path, images),
         result => result,

@@ -14,6 +14,7 @@ use std::net::SocketAddrV4;
 use super::answer::answer;
 use super::response::{HEAD_BYTES, Response};
 use crate::boot::image::{ImageId, Images};
+use crate::boot::register::Ticket;
 use crate::limits::{
     HTTP_HEAD_MAX, HTTP_HEAD_TIMEOUT, HTTP_IDLE_TIMEOUT, HTTP_PIPELINE_MAX, HTTP_RANGES_MAX,
     HTTP_STALL_TIMEOUT, UNASKED_BYTES,
@@ -167,6 +168,9 @@ impl Connection {
             Phase::Closed => return Output::Close,
             Phase::Responding(response) => response,
         };
+        if response.awaits.is_some() {
+            return Output::Hold;
+        }
         let bytes = &self.head[self.head_written..self.head_len];
         match response.piece() {
             piece if !bytes.is_empty() => {
@@ -184,8 +188,35 @@ impl Connection {
     /// call. Image, offset and length.
     pub fn poll_body(&self) -> Option<(ImageId, u64, u64)> {
         let Phase::Responding(response) = &self.phase else { return None };
-        let is_next = self.head_written < self.head_len && !response.more_follows();
+        let is_next =
+            self.head_written < self.head_len && !response.more_follows() && response.awaits.is_none();
         response.piece().filter(|&(_, _, len)| is_next && len <= self.allowed)
+    }
+
+    /// What is to be on disk before the response is sent
+    pub(super) fn awaited(&self) -> Option<Ticket> {
+        if let Phase::Responding(response) = &self.phase { response.awaits } else { None }
+    }
+
+    /// That is on disk, or could not be written: then the client is told to ask again
+    pub(super) fn on_recorded<I: Images>(
+        &mut self,
+        now: Instant,
+        is_recorded: bool,
+        images: &mut I,
+        stats: &mut Stats,
+    ) {
+        let Phase::Responding(response) = &mut self.phase else { return };
+        response.awaits = None;
+        if is_recorded {
+            return;
+        }
+        if let Some(id) = response.image() {
+            images.close(id);
+        }
+        let mut refusal = Response::status(503);
+        (refusal.closes, refusal.is_last) = (response.closes, response.is_last);
+        self.begin_response(now, refusal, stats);
     }
 
     /// From here on no more of an image is sent than is allowed

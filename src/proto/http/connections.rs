@@ -1,10 +1,12 @@
 //! All connections of a shard: a bounded table, their deadlines, and which of them have something new to say.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::net::SocketAddrV4;
 
 use super::connection::{Connection, Output};
 use crate::boot::image::{ImageId, Images};
+use crate::boot::register::{Standing, Ticket};
 use crate::limits::CONNECTIONS_MAX;
 use crate::proto::outbox::Outbox;
 use crate::proto::timer::Timers;
@@ -54,6 +56,8 @@ pub struct Http {
     timers: Timers,
     /// Connections whose output changed without an event of their own
     changed: VecDeque<ConnectionId>,
+    /// Connections whose response waits for something to be on disk
+    awaiting: Vec<ConnectionId>,
     stopping: bool,
     /// Connections ask before they send: their wire has a bound
     asks: bool,
@@ -67,6 +71,7 @@ impl Http {
             vacant: Vec::with_capacity(CONNECTIONS_MAX),
             timers: Timers::new(CONNECTIONS_MAX, now),
             changed: VecDeque::with_capacity(CONNECTIONS_MAX),
+            awaiting: Vec::new(),
             stopping: false,
             asks: false,
         }
@@ -121,6 +126,7 @@ impl Http {
     ) {
         if let Some(connection) = self.connection_mut(id) {
             connection.on_bytes(now, bytes, images, stats);
+            self.note_awaiting(id);
             self.set_timer(id);
         }
     }
@@ -157,7 +163,42 @@ impl Http {
     ) {
         if let Some(connection) = self.connection_mut(id) {
             connection.on_written(now, n, images, stats, outbox);
+            self.note_awaiting(id);
             self.set_timer(id);
+        }
+    }
+
+    /// Lets those responses go whose reports are settled; `standing` says how one stands
+    pub fn on_recorded<I: Images>(
+        &mut self,
+        now: Instant,
+        standing: impl Fn(Ticket) -> Standing,
+        images: &mut I,
+        stats: &mut Stats,
+    ) {
+        for id in mem::take(&mut self.awaiting) {
+            let Some(connection) = self.connection_mut(id) else { continue };
+            let Some(ticket) = connection.awaited() else { continue };
+            match standing(ticket) {
+                Standing::Waiting => self.awaiting.push(id),
+                settled => {
+                    connection.on_recorded(now, settled == Standing::Recorded, images, stats);
+                    self.note_changed(id);
+                    self.set_timer(id);
+                }
+            }
+        }
+    }
+
+    /// Whether any response waits for something to be on disk
+    pub fn awaits_records(&self) -> bool {
+        !self.awaiting.is_empty()
+    }
+
+    fn note_awaiting(&mut self, id: ConnectionId) {
+        let awaits = self.connection(id).is_some_and(|connection| connection.awaited().is_some());
+        if awaits && !self.awaiting.contains(&id) {
+            self.awaiting.push(id);
         }
     }
 

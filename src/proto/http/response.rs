@@ -8,6 +8,7 @@ use std::io::Write;
 
 use super::condition::{DateText, ETag};
 use crate::boot::image::{Image, ImageId};
+use crate::boot::register::Ticket;
 use crate::time::Instant;
 use crate::wire::Full;
 use crate::wire::http::{ByteRange, HeadWriter, Ranges, reason};
@@ -48,6 +49,8 @@ pub(super) struct Response {
     pub(super) is_last: bool,
     /// It answers HEAD: the head that GET gets, and no more
     pub(super) head_only: bool,
+    /// What is to be on disk before any of it is sent
+    pub(super) awaits: Option<Ticket>,
     image: Option<Image>,
     content: Content,
     /// Where the piece of the image that is being sent goes on, and how much of it is left
@@ -63,6 +66,7 @@ impl Response {
             closes: false,
             is_last: false,
             head_only: false,
+            awaits: None,
             image: None,
             content: Content::Words { size: None },
             offset: 0,
@@ -89,6 +93,11 @@ impl Response {
     pub(super) fn whole(image: Image, head_only: bool) -> Self {
         let left = if head_only { 0 } else { image.size };
         Self { image: Some(image), content: Content::Whole, left, head_only, ..Self::status(200) }
+    }
+
+    /// 200: what answers a report, once that is on disk
+    pub(super) fn receipt(image: Image, awaits: Option<Ticket>) -> Self {
+        Self { awaits, ..Self::whole(image, false) }
     }
 
     /// 206: one range, or several

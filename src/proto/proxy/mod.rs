@@ -60,6 +60,7 @@ impl Proxy {
         let message_type = exchange.message.message_type();
         if is_for_boot_server(exchange) {
             self.offers.forget(client.mac);
+            see(exchange, exchange.ciaddr());
             return boot_server::on_request(exchange, &mut self.templates, stats, outbox);
         }
         match message_type {
@@ -69,6 +70,7 @@ impl Proxy {
             Some(MessageType::Request) if takes_proxy_offers(exchange) => {
                 self.offers.forget(client.mac);
                 outbox.note(exchange.note(Got::Noted, None));
+                see(exchange, exchange.message.requested_ip().or(exchange.ciaddr()));
                 if let Ok(Some(boot)) = exchange.boot(exchange.answer.boot, None) {
                     exchange.watch_loader(&mut self.loads, &boot, outbox);
                 }
@@ -103,6 +105,14 @@ impl Proxy {
         if offers == IGNORED_OFFERS {
             outbox.note(Note::Advice(Advice::IgnoresProxyOffers { mac, offers }));
         }
+    }
+}
+
+/// Remembers at which address a client of another DHCP server is, as it says itself
+fn see(exchange: &Exchange<'_>, address: Option<Ipv4Addr>) {
+    let network = exchange.answer.network;
+    if let Some(address) = address.filter(|address| network.subnet_of(Some(*address)).is_some()) {
+        exchange.see(address);
     }
 }
 

@@ -72,6 +72,8 @@ pub(crate) fn rules() -> Vec<Rule> {
         boots: Boots::File(BootFile::parse(file).unwrap()),
         image: None,
         mode: None,
+        local: Default::default(),
+        vars: Default::default(),
         reason: Reason::Rule { number, line: number },
     };
     vec![
@@ -94,6 +96,8 @@ fn machines() -> Vec<Machine> {
         boot: None,
         serial: None,
         image: None,
+        local: Default::default(),
+        vars: Default::default(),
         line: 1,
     }]
 }

@@ -49,12 +49,14 @@ impl RoundTrip {
         Duration::from_micros(self.shortest_us.into())
     }
 
+    /// By when an answer has come, if it comes; zero before any was measured
+    pub(super) fn answered_after(&self) -> Duration {
+        Duration::from_micros(u64::from(self.smoothed_us) + 4 * u64::from(self.variation_us))
+    }
+
     /// How long to wait before a resend
     pub(super) fn resend_after(&self) -> Duration {
-        let base = match self.smoothed_us {
-            0 => RESEND_FIRST,
-            smoothed => Duration::from_micros(u64::from(smoothed) + 4 * u64::from(self.variation_us)),
-        };
+        let base = if self.smoothed_us == 0 { RESEND_FIRST } else { self.answered_after() };
         base.clamp(RESEND_MIN, RESEND_MAX).times(1 << self.backoff).min(RESEND_MAX)
     }
 }

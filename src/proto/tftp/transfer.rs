@@ -47,6 +47,17 @@ enum Phase {
     Sending,
 }
 
+/// Whether blocks of what is out were out before
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copies {
+    /// All were sent once: their round trip may be measured (Karn)
+    None,
+    /// Some were sent again
+    Some,
+    /// And the client complains of one that was perhaps on its way: if no more is heard of it, it got lost
+    InDoubt,
+}
+
 /// What an event calls for
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -86,8 +97,7 @@ pub(super) struct Transfer {
     phase: Phase,
     /// The client answered once, so that it is no spoofed address
     proven: bool,
-    /// All of what is out was sent once: its round trip may be measured (Karn)
-    clean: bool,
+    copies: Copies,
     /// So many blocks up to `sent` are held back, not out; while there are any, no time runs
     held: u8,
     /// The last block that the client has, all before it included
@@ -119,7 +129,7 @@ impl Transfer {
             agreed,
             phase: Phase::Offered,
             proven: false,
-            clean: true,
+            copies: Copies::None,
             held: 0,
             acked: 0,
             sent: 0,
@@ -180,6 +190,10 @@ impl Transfer {
         if recovering && self.acked >= self.recover {
             return self.send_rest(now);
         }
+        if recovering && !self.pace.is_cut() && self.is_early(now) {
+            self.copies = Copies::InDoubt;
+            return self.send_burst(now);
+        }
         // So many blocks arrived, and the one behind the gap that the client complains of.
         self.on_loss(now, ahead + 1);
         self.send_again(now)
@@ -189,6 +203,9 @@ impl Transfer {
     pub(super) fn on_deadline(&mut self, now: Instant) -> Step {
         if self.is_cut() {
             return self.send_burst(now);
+        }
+        if self.copies == Copies::InDoubt {
+            return self.send_again(now);
         }
         let silent = now.since(self.heard_at) >= PATIENCE;
         if silent && (!self.proven || self.resends >= RESENDS_MIN) {
@@ -247,6 +264,9 @@ impl Transfer {
             let gap = self.pace.gap(self.agreed.windowsize);
             // After a loss the port is still full: it has the time of the burst that was too long.
             return self.sent_at + if self.sent == self.acked { gap.times(2) } else { gap };
+        }
+        if self.copies == Copies::InDoubt {
+            return self.sent_at + self.round_trip.answered_after();
         }
         // RFC 2349: an agreed timeout is the time before a resend.
         let wait = match self.agreed.timeout_s {
@@ -334,11 +354,19 @@ impl Transfer {
         self.phase == Phase::Offered && self.agreed.has_tsize()
     }
 
+    /// Whether the client may have said what it says now before all that was sent again reached it. Then it need not tell of a
+    /// loss: EDK2 complains of each block that it has twice, and where each complaint draws a window, two windows on
+    /// their way together keep each other going to the end of the file. ([`Pace`] keeps larger windows apart.)
+    fn is_early(&self, now: Instant) -> bool {
+        let first_sent = Duration::from_micros(self.window_us.into());
+        now.since(self.sent_at) + first_sent < self.round_trip.answered_after()
+    }
+
     /// The client has `ahead` blocks more than was known
     fn progress(&mut self, now: Instant, ahead: u64) {
         let is_whole = self.acked + ahead == self.window_end();
         self.acked += ahead;
-        if self.clean && self.acked == self.sent {
+        if self.copies == Copies::None && self.acked == self.sent {
             self.round_trip.measured(now.since(self.sent_at));
             if is_whole {
                 self.pace.on_arrived(self.agreed.windowsize);
@@ -347,6 +375,9 @@ impl Transfer {
         self.heard_at = now;
         self.proven = true;
         self.resends = 0;
+        if self.copies == Copies::InDoubt {
+            self.copies = Copies::Some;
+        }
     }
 
     /// Of the window, `arrived` blocks came through, and others did not
@@ -359,7 +390,7 @@ impl Transfer {
 
     /// The window behind what is acknowledged, none of which is out
     fn send_next(&mut self, now: Instant) -> Step {
-        self.clean = self.acked >= self.recover;
+        self.copies = if self.acked >= self.recover { Copies::None } else { Copies::Some };
         self.send_window(now)
     }
 
@@ -376,14 +407,14 @@ impl Transfer {
 
     /// All of the window is to be sent again
     fn withdraw(&mut self) {
-        self.clean = false;
+        self.copies = Copies::Some;
         self.recover = self.recover.max(self.sent);
         self.sent = self.acked;
     }
 
     /// The blocks of the window that were never out
     fn send_rest(&mut self, now: Instant) -> Step {
-        self.clean = false;
+        self.copies = Copies::Some;
         (self.sent_at, self.window_us) = (now, 0);
         self.send_burst(now)
     }
@@ -394,7 +425,7 @@ impl Transfer {
         let out = self.sent - u64::from(self.held);
         if out > self.acked {
             // A client acknowledges before the window's end what comes before a gap.
-            self.clean = false;
+            self.copies = Copies::Some;
             self.recover = self.recover.max(out);
             self.count_resent(out - self.acked);
         }
@@ -405,7 +436,7 @@ impl Transfer {
     /// What is out, again
     fn repeat(&mut self, now: Instant) -> Step {
         if self.phase == Phase::Offered {
-            self.clean = false;
+            self.copies = Copies::Some;
             self.sent_at = now;
             self.count_resent(1);
             return Step::Offer;

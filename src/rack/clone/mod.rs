@@ -5,22 +5,27 @@
 //! address; it waits for each answer as the captured firmware would, and fails where one does not come.
 
 mod read;
+pub(super) mod rename;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 
 use super::dhcp::{BootServerProfile, Lease, Profile};
 use super::firmware::Firmware;
-use super::machine::{Failure, Known, Outcome, Step};
+use super::machine::{Failure, Identity, Known, Outcome, Step};
+use super::message::Reply;
 use super::{http, tftp};
 use crate::time::Duration;
-use crate::wire::ethernet::MacAddr;
+use crate::wire::pcap;
 
 /// Whom a captured machine asked
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Server {
-    /// The server that DHCP had named to it: a clone asks the one that is named to the clone
-    Named,
+    /// The one that DHCP had named to boot from: a clone asks the one that is named to the clone
+    Boot,
+    /// The one that gave it its address
+    Dhcp,
     /// Somebody else, who has to be there
     Other(Ipv4Addr),
 }
@@ -45,9 +50,14 @@ struct Scene {
 /// A captured boot. Its profiles live as long as the program: one capture's worth of them.
 pub struct Script {
     /// Whose boot it was, and the addresses that it had
-    mac: MacAddr,
+    who: Identity,
     addresses: Vec<Ipv4Addr>,
     scenes: Vec<Scene>,
+    /// Machines that the capture holds
+    machines: usize,
+    /// What it did and clones do not
+    left_out: Vec<String>,
+    damage: Option<pcap::Error>,
 }
 
 impl Script {
@@ -59,36 +69,62 @@ impl Script {
         read::script(capture)
     }
 
-    /// Whose boot it was
-    pub fn mac(&self) -> MacAddr {
-        self.mac
-    }
-
-    /// Its steps in a few words
+    /// Its steps in a few words, and what is left out of them
     pub fn about(&self) -> String {
         let count = |is: fn(&Act) -> bool| self.scenes.iter().filter(|scene| is(&scene.act)).count();
+        let steps = [
+            (count(|act| matches!(act, Act::Dhcp(_))), "DHCP exchange", "DHCP exchanges"),
+            (
+                count(|act| matches!(act, Act::BootServer(_))),
+                "question on port 4011",
+                "questions on port 4011",
+            ),
+            (count(|act| matches!(act, Act::Tftp(..))), "file by TFTP", "files by TFTP"),
+            (count(|act| matches!(act, Act::Http(..))), "file by HTTP", "files by HTTP"),
+        ];
+        let steps = steps.into_iter().filter(|(count, ..)| *count > 0);
+        let steps: Vec<_> = steps
+            .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
+            .collect();
         let thinks: u64 = self.scenes.iter().map(|scene| scene.after.as_micros()).sum();
-        format!(
-            "{}: {} DHCP exchanges, {} on port 4011, {} files by TFTP, {} by HTTP, {} of its own work between them",
-            self.mac,
-            count(|act| matches!(act, Act::Dhcp(_))),
-            count(|act| matches!(act, Act::BootServer(_))),
-            count(|act| matches!(act, Act::Tftp(..))),
-            count(|act| matches!(act, Act::Http(..))),
+        let of = if self.machines > 1 { format!(", one of {}", self.machines) } else { String::new() };
+        let mut text = format!(
+            "the boot of {}{of}: {}, and {} of its own work between them",
+            self.who.mac,
+            steps.join(", "),
             Duration::from_micros(thinks),
-        )
+        );
+        for server in self.others() {
+            text += &format!("\nit asks {server} too, which DHCP had not named: clones ask the same");
+        }
+        if !self.left_out.is_empty() {
+            text += &format!("\nleft out: {}", self.left_out.join(", "));
+        }
+        if let Some(damage) = self.damage {
+            text += &format!("\nthe capture is damaged behind that: {damage}");
+        }
+        text
+    }
+
+    /// Servers that DHCP had not named
+    fn others(&self) -> BTreeSet<Ipv4Addr> {
+        let server = |scene: &Scene| match scene.act {
+            Act::Tftp(_, Server::Other(address), _) | Act::Http(_, Server::Other(address), ..) => {
+                Some(address)
+            }
+            _ => None,
+        };
+        self.scenes.iter().filter_map(server).collect()
     }
 
     pub(super) fn start(script: Rc<Self>) -> impl Firmware {
-        Clone { script, at: 0, named: None }
+        Clone { script, at: 0, boot: None, dhcp: None }
     }
 
-    /// A name that the captured machine asked for, as another machine would: its MAC address and its address in hexadecimal, or
-    /// the head of that, are its own
+    /// A name that the captured machine asked for, as another machine would: its MAC address, its UUID and its address in
+    /// hexadecimal, or the head of that, are its own
     fn rename(&self, name: &str, known: &Known) -> String {
-        let (own, theirs) = (known.identity.mac.to_string(), self.mac.to_string());
-        let hyphens = |mac: &str| mac.replace(':', "-");
-        let name = name.replace(&theirs, &own).replace(&hyphens(&theirs), &hyphens(&own));
+        let name = rename::text(name, &self.who, &known.identity);
         let (folder, last) = name.split_at(name.rfind('/').map_or(0, |at| at + 1));
         let hex = |address: &Ipv4Addr| format!("{:08X}", address.to_bits());
         // GRUB and others put it behind a hyphen.
@@ -105,8 +141,10 @@ impl Script {
 struct Clone {
     script: Rc<Script>,
     at: usize,
-    /// The server that DHCP has named
-    named: Option<Ipv4Addr>,
+    /// The server that DHCP has named to boot from
+    boot: Option<Ipv4Addr>,
+    /// The one that gave the address
+    dhcp: Option<Ipv4Addr>,
 }
 
 impl Firmware for Clone {
@@ -116,24 +154,26 @@ impl Firmware for Clone {
             Outcome::Power => {}
             Outcome::Failed(failure) => return Step::Fail(failure),
             Outcome::Missing if is_found => return Step::Fail(Failure::NotFound),
-            Outcome::Leased(Lease { boot, .. }) => {
-                self.named = boot.map(|boot| named(boot.siaddr, boot.server)).or(self.named);
+            Outcome::Leased(Lease { boot, server, .. }) => {
+                self.dhcp = Some(server);
+                self.boot = boot.as_ref().map(named).or(self.boot).or(self.dhcp);
                 self.at += 1;
             }
             Outcome::BootServer(boot) => {
-                self.named = Some(named(boot.siaddr, boot.server));
+                self.boot = Some(named(&boot));
                 self.at += 1;
             }
             Outcome::Fetched(_) | Outcome::Missing => self.at += 1,
         }
         let Some(scene) = self.script.scenes.get(self.at) else { return Step::Booted };
         let server = |server: Server| match server {
-            Server::Named => self.named,
+            Server::Boot => self.boot,
+            Server::Dhcp => self.dhcp,
             Server::Other(address) => Some(address),
         };
         let step = match &scene.act {
             Act::Dhcp(profile) => Some(Step::Dhcp(profile)),
-            Act::BootServer(profile) => self.named.map(|to| Step::BootServer(profile, to, None)),
+            Act::BootServer(profile) => self.boot.map(|to| Step::BootServer(profile, to, None)),
             Act::Tftp(profile, to, name) => {
                 server(*to).map(|to| Step::Tftp(profile, to, self.script.rename(name, known)))
             }
@@ -149,6 +189,7 @@ impl Firmware for Clone {
     }
 }
 
-fn named(siaddr: Ipv4Addr, server: Ipv4Addr) -> Ipv4Addr {
-    if siaddr.is_unspecified() { server } else { siaddr }
+/// Where a reply's boot file is
+fn named(reply: &Reply) -> Ipv4Addr {
+    if reply.siaddr.is_unspecified() { reply.server } else { reply.siaddr }
 }

@@ -7,13 +7,15 @@ pub const HEAD_LEN_MAX: usize = 8192;
 /// The most header lines taken. ONIE sends about fifteen, browsers twenty.
 pub const HEADERS_MAX: usize = 64;
 
-/// What to do with the target. Any method but these two is refused.
+/// What to do with the target. Any method but these is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Method {
     /// The file.
     Get,
     /// Its head.
     Head,
+    /// A report: what stands in the target is all of it.
+    Post,
     /// None of ours; methods are case-sensitive (RFC 9110 §9.1).
     Other,
 }
@@ -142,6 +144,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Parsed<'_>, Error> {
     let method = match method {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
+        "POST" => Method::Post,
         _ => Method::Other,
     };
     let mut head = RequestHead::new(method, target, version_minor);

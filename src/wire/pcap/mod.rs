@@ -4,10 +4,12 @@
 //! capture's word for a length.
 
 mod blocks;
+mod carried;
 mod pcapng;
 mod writer;
 
 pub use blocks::{Blocks, Statistics};
+pub use carried::{Carried, Transport};
 pub use writer::Writer;
 
 use super::{ethernet, frame, ipv4};

@@ -113,6 +113,8 @@ pub(super) struct Link {
 const PORT: u16 = 2070;
 /// One way, unless another is set
 const LATENCY: Duration = Duration::from_micros(400);
+/// A copy comes by another way, so much later at most
+const COPY_LATER_US: u64 = 1_000;
 
 impl Link {
     pub(super) fn new(lab: Lab, client: Client, faults: Faults, seed: u64) -> Self {
@@ -197,9 +199,17 @@ impl Link {
         if late {
             at += Duration::from_micros(self.dice.below(3_000));
         }
-        for _ in 0..u32::from(!lost) + u32::from(doubled) {
-            self.count += 1;
-            self.flying.insert((at, self.count), (end, packet.clone()));
+        if doubled {
+            let later = Duration::from_micros(self.dice.below(COPY_LATER_US));
+            self.fly(at + later, end, packet.clone());
         }
+        if !lost {
+            self.fly(at, end, packet);
+        }
+    }
+
+    fn fly(&mut self, at: Instant, end: End, packet: Vec<u8>) {
+        self.count += 1;
+        self.flying.insert((at, self.count), (end, packet));
     }
 }

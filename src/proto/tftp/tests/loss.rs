@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::clients::{Client, Habit};
-use super::link::{Faults, Link};
+use super::link::{Faults, Link, SwitchPort};
+use super::ports::cable;
 use super::*;
 
 /// One transfer
@@ -19,8 +20,7 @@ struct Fetch {
 }
 
 impl Fetch {
-    /// Runs it to the end and checks what must hold for all of them
-    fn run(self) -> Link {
+    fn link(&self) -> Link {
         let lab = Lab::new().file("vmlinuz", self.len);
         let (blksize, windowsize) = (self.blksize.to_string(), self.windowsize.to_string());
         let mut options = vec![("tsize", "0"), ("blksize", &blksize)];
@@ -30,6 +30,23 @@ impl Fetch {
         let client = Client::new(lab.now, self.habit, rrq("vmlinuz", &options));
         let mut link = Link::new(lab, client, self.faults, self.seed);
         link.leaves = self.leaves;
+        link
+    }
+
+    fn run(self) -> Link {
+        self.run_on(self.link())
+    }
+
+    /// By a cable of so many Mbit/s that loses nothing
+    fn run_over(self, mbit: u64, latency: Duration) -> Link {
+        let mut link = self.link();
+        link.latency = latency;
+        link.way = Some((cable(10_000), SwitchPort::new(1_000, cable(mbit))));
+        self.run_on(link)
+    }
+
+    /// Runs it to the end and checks what must hold for all of them
+    fn run_on(self, mut link: Link) -> Link {
         link.run();
         assert!(link.client.done && link.client.bytes == content(self.len), "the client has the file");
         assert!(link.lab.tftp.is_empty() && link.lab.tftp.next_deadline().is_none());
@@ -82,6 +99,24 @@ fn one_copied_packet_does_not_double_the_traffic_for_good() {
                 let faults = Faults { doubled: 2, ..Faults::default() };
                 let link = Fetch { habit, windowsize, faults, seed, ..PLAIN }.run();
                 assert!(link.lab.stats.resent <= 4 * u64::from(windowsize) * link.faulty);
+            }
+        }
+    }
+}
+
+/// A window that is sent again follows the first one down the cable. What the client says of the first meanwhile must not have
+/// it sent a third time: with the windows of EDK2, two of a kind on their way can keep each other going to the file's end.
+#[test]
+fn copies_that_come_late_do_not_keep_each_other_going() {
+    let faults = Faults { doubled: 15, late: 15, ..Faults::default() };
+    for windowsize in [4, 8, 16, 64] {
+        for latency_us in [50, 500] {
+            for seed in 0..50 {
+                let fetch = Fetch { habit: Habit::Edk2, windowsize, faults, seed, ..PLAIN };
+                let link = fetch.run_over(100, Duration::from_micros(latency_us));
+                let (resent, faulty) = (link.lab.stats.resent, link.faulty);
+                let most = u64::from(windowsize) * faulty;
+                assert!(resent <= most, "{windowsize}, {latency_us} µs, {seed}: {resent} for {faulty}");
             }
         }
     }

@@ -15,7 +15,7 @@ const START: Instant = Instant::from_secs(1_700_000_000);
 const LATENCY: Duration = Duration::from_micros(100);
 
 /// A cable of so many Mbit/s
-fn cable(mbit: u64) -> Cable {
+pub(super) fn cable(mbit: u64) -> Cable {
     Cable::new(frame(mbit))
 }
 

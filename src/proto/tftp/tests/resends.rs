@@ -149,6 +149,7 @@ fn an_ack_inside_the_window_restarts_it_once_however_often_it_comes() {
         assert!(lab.ack(1, 10).is_empty(), "EDK2 complains about every block behind the gap");
     }
     assert_eq!(lab.stats.resent, 6);
+    lab.wait(Duration::from_millis(1));
     assert_eq!(
         blocks(&lab.ack(1, 12)),
         [13, 14, 15, 16, 17, 18, 19, 20],
@@ -178,6 +179,41 @@ fn an_ack_of_all_that_was_out_before_a_restart_draws_only_new_blocks() {
     assert_eq!(blocks(&lab.ack(1, 4)), [6, 7, 8], "5 is on its way");
     assert_eq!(blocks(&lab.ack(1, 8)), [9, 10, 11, 12]);
     assert_eq!(lab.stats.resent, 3);
+}
+
+/// A transfer by windows of 4 at a round trip of 2 ms, whose first window was sent again from its second block on
+fn sent_again() -> Lab {
+    let mut lab = Lab::new().file("a", 10_000);
+    lab.ask(1, &rrq("a", &[BLKSIZE_8, ("windowsize", "4")]));
+    lab.wait(Duration::from_millis(2));
+    assert_eq!(blocks(&lab.ack(1, 0)), [1, 2, 3, 4]);
+    lab.wait(Duration::from_millis(2));
+    assert_eq!(blocks(&lab.ack(1, 1)), [2, 3, 4, 5]);
+    lab.wait(Duration::from_millis(1));
+    lab
+}
+
+#[test]
+fn a_complaint_that_may_be_older_than_what_was_sent_again_draws_only_new_blocks() {
+    let mut lab = sent_again();
+    assert_eq!(blocks(&lab.ack(1, 2)), [6], "the client had it already, and a copy of an old one");
+    assert_eq!(blocks(&lab.ack(1, 3)), [7], "and again");
+    lab.wait(Duration::from_millis(1));
+    assert_eq!(blocks(&lab.ack(1, 4)), [8], "all that was out before");
+    lab.wait(Duration::from_millis(2));
+    assert_eq!(blocks(&lab.ack(1, 8)), [9, 10, 11, 12]);
+    assert_eq!(lab.stats.resent, 3);
+}
+
+#[test]
+fn a_complaint_that_nothing_follows_was_of_a_loss() {
+    let mut lab = sent_again();
+    assert_eq!(blocks(&lab.ack(1, 2)), [6]);
+    let sent = lab.wait(Duration::from_millis(100));
+    assert!(sent[0].0 < Duration::from_millis(10), "within a few round trips: {:?}", times(&sent));
+    assert_eq!(blocks(&sent.into_iter().map(|(_, packet)| packet).collect::<Vec<_>>()), [3, 4, 5, 6]);
+    lab.wait(Duration::from_millis(2));
+    assert_eq!(blocks(&lab.ack(1, 6)), [7, 8, 9, 10]);
 }
 
 #[test]

@@ -1,29 +1,32 @@
 //! What a capture holds: who asked what, what was answered, and the client's side of it as events in their order.
 //!
 //! One pass over the frames. Requests and answers are paired, transfers and connections put together; the events are what
-//! a server is fed. Nothing here knows what we would answer.
+//! a server is fed. Nothing here knows what we would answer, or what the machines would ask elsewhere: `replay` and the rack's
+//! clones read captures so.
 
-pub(super) mod dhcp;
-pub(super) mod http;
-pub(super) mod tftp;
+pub(crate) mod dhcp;
+pub(crate) mod frames;
+pub(crate) mod http;
+pub(crate) mod tftp;
 
 use std::net::Ipv4Addr;
 
 use self::dhcp::Requests;
+use self::frames::Seen;
 use self::http::Connections;
 use self::tftp::Transfers;
-use super::capture::{Packet, Seen};
 use crate::time::Instant;
+use crate::wire::pcap::Transport;
 
 /// Something that a client did
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Event<'c> {
+pub(crate) struct Event<'c> {
     pub at: Instant,
     pub what: What<'c>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum What<'c> {
+pub(crate) enum What<'c> {
     /// It sent the DHCP request of that index
     Dhcp(usize),
     /// It sent the TFTP request of that index, the first time or again
@@ -42,7 +45,7 @@ pub(super) enum What<'c> {
 
 /// All of it
 #[derive(Debug)]
-pub(super) struct Heard<'c> {
+pub(crate) struct Heard<'c> {
     pub events: Vec<Event<'c>>,
     pub requests: Vec<dhcp::Request>,
     pub transfers: Vec<tftp::Transfer<'c>>,
@@ -50,19 +53,19 @@ pub(super) struct Heard<'c> {
 }
 
 /// Listens to a capture
-pub(super) fn listen<'c>(frames: &[Seen<'c>]) -> Heard<'c> {
+pub(crate) fn listen<'c>(frames: &[Seen<'c>]) -> Heard<'c> {
     let mut events = Vec::new();
     let (mut requests, mut transfers) = (Requests::default(), Transfers::default());
     let mut connections = Connections::default();
     for seen in frames {
-        let what = match &seen.packet {
-            Packet::Udp(datagram) => match requests.on_datagram(seen, datagram) {
+        let what = match seen.carried.transport {
+            Transport::Udp => match requests.on_datagram(seen) {
                 dhcp::Heard::Request(index) => Some(What::Dhcp(index)),
                 dhcp::Heard::Answer => None,
-                dhcp::Heard::Other => transfers.on_datagram(seen, datagram),
+                dhcp::Heard::Other => transfers.on_datagram(seen),
             },
-            Packet::Tcp(segment) => {
-                connections.on_segment(seen, segment, |what| events.push(Event { at: seen.at, what }));
+            Transport::Tcp(header) => {
+                connections.on_segment(seen, header, |what| events.push(Event { at: seen.at, what }));
                 None
             }
         };
@@ -79,7 +82,7 @@ pub(super) fn listen<'c>(frames: &[Seen<'c>]) -> Heard<'c> {
 
 impl Heard<'_> {
     /// The server that the capture is about: the one that answered with boot files, else the one that answered most
-    pub(super) fn server(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn server(&self) -> Option<Ipv4Addr> {
         let mut servers: Vec<(Ipv4Addr, (usize, usize))> = Vec::new();
         let mut count =
             |server: Ipv4Addr, boots: bool| match servers.iter_mut().find(|(known, _)| *known == server) {

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::What;
-use crate::replay::capture::{Datagram, Seen};
+use super::frames::Seen;
 use crate::time::Instant;
+use crate::wire::pcap::Carried;
 use crate::wire::tftp::{self, BLKSIZE_DEFAULT, DATA_HEADER_LEN, Options, PORT, Packet, Request};
 
 /// One transfer
 #[derive(Debug)]
-pub(in crate::replay) struct Transfer<'c> {
+pub(crate) struct Transfer<'c> {
     /// The frame's number of its request
     pub number: u32,
     pub at: Instant,
+    /// When its last packet was seen
+    pub ended_at: Instant,
     pub client: SocketAddrV4,
     pub server: Ipv4Addr,
     /// The request, as sent
@@ -45,12 +48,12 @@ struct Block<'c> {
 
 impl<'c> Transfer<'c> {
     /// Bytes a block
-    pub(in crate::replay) fn blksize(&self) -> u64 {
+    pub(crate) fn blksize(&self) -> u64 {
         self.oack.and_then(|oack| oack.blksize()).unwrap_or(BLKSIZE_DEFAULT).into()
     }
 
     /// How long the file is: by its last block, by what the server said, or at least
-    pub(in crate::replay) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         let seen = self.blocks.iter().next_back().map(|(offset, block)| (offset + block.len, block.len));
         let said = self.oack.and_then(|oack| oack.tsize());
         match (seen, said) {
@@ -60,36 +63,32 @@ impl<'c> Transfer<'c> {
     }
 
     /// The server sent, or began to send, a file
-    pub(in crate::replay) fn has_file(&self) -> bool {
+    pub(crate) fn has_file(&self) -> bool {
         !self.is_write && (self.oack.is_some() || !self.blocks.is_empty())
     }
 
     /// What the capture kept of the file, by offset
-    pub(in crate::replay) fn parts(&self) -> impl Iterator<Item = (u64, &'c [u8])> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (u64, &'c [u8])> {
         self.blocks.iter().map(|(offset, block)| (*offset, block.kept))
     }
 
     /// What the capture kept of the bytes between two offsets
-    pub(in crate::replay) fn parts_between(
-        &self,
-        from: u64,
-        to: u64,
-    ) -> impl Iterator<Item = (u64, &'c [u8])> {
+    pub(crate) fn parts_between(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, &'c [u8])> {
         self.blocks.range(from..to.max(from)).map(|(offset, block)| (*offset, block.kept))
     }
 
     /// The last block was seen
-    pub(in crate::replay) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.blocks.values().next_back().is_some_and(|block| block.len < self.blksize())
     }
 
     /// How many blocks were sent, up to the highest that was seen
-    pub(in crate::replay) fn blocks(&self) -> u64 {
+    pub(crate) fn blocks(&self) -> u64 {
         self.block
     }
 
     /// How many bytes those held
-    pub(in crate::replay) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.blocks.iter().next_back().map_or(0, |(offset, block)| offset + block.len)
     }
 
@@ -109,7 +108,7 @@ impl<'c> Transfer<'c> {
         }
     }
 
-    fn on_server(&mut self, datagram: &Datagram<'c>) {
+    fn on_server(&mut self, datagram: &Carried<'c>) {
         self.port.get_or_insert(datagram.source.port());
         match tftp::parse(datagram.payload) {
             Ok(Packet::Oack(options)) => self.oack = self.oack.or(Some(options)),
@@ -149,18 +148,21 @@ pub(super) struct Transfers<'c> {
 }
 
 impl<'c> Transfers<'c> {
-    pub(super) fn on_datagram(&mut self, seen: &Seen<'c>, datagram: &Datagram<'c>) -> Option<What<'c>> {
+    pub(super) fn on_datagram(&mut self, seen: &Seen<'c>) -> Option<What<'c>> {
+        let datagram = &seen.carried;
         if datagram.destination.port() == PORT
             && let Ok(packet @ (Packet::Rrq(request) | Packet::Wrq(request))) = tftp::parse(datagram.payload)
         {
             let is_write = matches!(packet, Packet::Wrq(_));
-            return Some(What::Tftp(self.on_request(seen, datagram, request, is_write)));
+            return Some(What::Tftp(self.on_request(seen, request, is_write)));
         }
         if let Some(index) = self.between(datagram.destination, datagram.source) {
+            self.transfers[index].ended_at = seen.at;
             self.transfers[index].on_server(datagram);
             return None;
         }
         let index = self.between(datagram.source, datagram.destination)?;
+        self.transfers[index].ended_at = seen.at;
         self.transfers[index].on_client(index, datagram.payload)
     }
 
@@ -171,13 +173,8 @@ impl<'c> Transfers<'c> {
         (transfer.server == *server.ip() && port == server.port()).then_some(index)
     }
 
-    fn on_request(
-        &mut self,
-        seen: &Seen<'c>,
-        datagram: &Datagram<'c>,
-        request: Request<'c>,
-        is_write: bool,
-    ) -> usize {
+    fn on_request(&mut self, seen: &Seen<'c>, request: Request<'c>, is_write: bool) -> usize {
+        let datagram = &seen.carried;
         let (client, server) = (datagram.source, *datagram.destination.ip());
         if let Some(index) = self.latest.get(&client)
             && self.transfers[*index].server == server
@@ -189,6 +186,7 @@ impl<'c> Transfers<'c> {
         self.transfers.push(Transfer {
             number: seen.number,
             at: seen.at,
+            ended_at: seen.at,
             client,
             server,
             raw: datagram.payload,
@@ -214,8 +212,7 @@ impl<'c> Transfers<'c> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::capture;
-
+    use crate::wire::pcap::Transport;
     const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 2000);
 
     /// Hears a packet of the client, or of the server's port 3000
@@ -223,9 +220,18 @@ mod tests {
         let port = if payload[1] == 1 { PORT } else { 3000 };
         let server = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), port);
         let (source, destination) = if from_client { (CLIENT, server) } else { (server, CLIENT) };
-        let datagram = Datagram { source_mac: None, source, destination, payload, len: payload.len() };
-        let seen = Seen { number: 1, at: Instant::ZERO, packet: capture::Packet::Udp(datagram) };
-        transfers.on_datagram(&seen, &datagram)
+        let carried = Carried {
+            source_mac: None,
+            source,
+            destination,
+            transport: Transport::Udp,
+            payload,
+            len: payload.len(),
+            packet_at: 0,
+            ip_header_len: 20,
+            header_len: 8,
+        };
+        transfers.on_datagram(&Seen { number: 1, at: Instant::ZERO, carried })
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::replay::capture::{Datagram, Seen};
+use super::frames::Seen;
 use crate::time::Instant;
 use crate::wire::dhcp::{BOOTREPLY, CLIENT_PORT, HEADER_LEN, Message, MessageType, PXE_PORT, SERVER_PORT};
 use crate::wire::ethernet::MacAddr;
@@ -14,7 +14,7 @@ const KEPT_MIN: usize = 44;
 
 /// A message, as far as the capture kept it
 #[derive(Clone, Debug)]
-pub(in crate::replay) struct Heading {
+pub(crate) struct Heading {
     /// The frame's number
     pub number: u32,
     pub at: Instant,
@@ -30,7 +30,8 @@ pub(in crate::replay) struct Heading {
 }
 
 impl Heading {
-    fn new(seen: &Seen<'_>, datagram: &Datagram<'_>) -> Option<Self> {
+    fn new(seen: &Seen<'_>) -> Option<Self> {
+        let datagram = &seen.carried;
         let kept = datagram.payload.len();
         if kept < KEPT_MIN {
             return None;
@@ -51,22 +52,22 @@ impl Heading {
     }
 
     /// The message
-    pub(in crate::replay) fn message(&self) -> Message<'_> {
+    pub(crate) fn message(&self) -> Message<'_> {
         Message::parse(&self.bytes).expect("a message that was parsed once")
     }
 
     /// Its bytes
-    pub(in crate::replay) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The capture ends before the options, so that nobody can tell what it says
-    pub(in crate::replay) fn lacks_options(&self) -> bool {
+    pub(crate) fn lacks_options(&self) -> bool {
         self.kept < self.len && self.kept < HEADER_LEN + 8
     }
 
     /// A part is missing
-    pub(in crate::replay) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.kept < self.len
     }
 
@@ -81,23 +82,23 @@ impl Heading {
 
 /// A server's answer
 #[derive(Clone, Debug)]
-pub(in crate::replay) struct Answer(pub Heading);
+pub(crate) struct Answer(pub Heading);
 
 impl Answer {
     /// Whose: option 54 where it is there, since a relay's answers come from the relay
-    pub(in crate::replay) fn server(&self) -> Ipv4Addr {
+    pub(crate) fn server(&self) -> Ipv4Addr {
         self.0.message().server_id().unwrap_or(*self.0.source.ip())
     }
 
     /// It says something about booting
-    pub(in crate::replay) fn names_boot_file(&self) -> bool {
+    pub(crate) fn names_boot_file(&self) -> bool {
         let message = self.0.message();
         message.vendor_class().and_then(ClassId::parse).is_some() || boot_file(&message).is_some()
     }
 }
 
 /// The boot file that a message names
-pub(in crate::replay) fn boot_file(message: &Message<'_>) -> Option<String> {
+pub(crate) fn boot_file(message: &Message<'_>) -> Option<String> {
     let option = message.option(crate::wire::dhcp::code::BOOT_FILE_NAME);
     let name = option.map(|value| value.split(|&byte| byte == 0).next().unwrap_or_default());
     let name = name.filter(|name| !name.is_empty()).or(message.file())?;
@@ -106,7 +107,7 @@ pub(in crate::replay) fn boot_file(message: &Message<'_>) -> Option<String> {
 
 /// A client's request
 #[derive(Clone, Debug)]
-pub(in crate::replay) struct Request {
+pub(crate) struct Request {
     pub heading: Heading,
     /// What servers answered, in order
     pub answers: Vec<Answer>,
@@ -114,7 +115,7 @@ pub(in crate::replay) struct Request {
 
 impl Request {
     /// What `server` answered first
-    pub(in crate::replay) fn answer_of(&self, server: Ipv4Addr) -> Option<&Answer> {
+    pub(crate) fn answer_of(&self, server: Ipv4Addr) -> Option<&Answer> {
         self.answers.iter().find(|answer| answer.server() == server)
     }
 
@@ -159,12 +160,13 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn on_datagram(&mut self, seen: &Seen<'_>, datagram: &Datagram<'_>) -> Heard {
+    pub(super) fn on_datagram(&mut self, seen: &Seen<'_>) -> Heard {
+        let datagram = &seen.carried;
         let is_ours = |port| matches!(port, SERVER_PORT | CLIENT_PORT | PXE_PORT);
         if !is_ours(datagram.source.port()) && !is_ours(datagram.destination.port()) {
             return Heard::Other;
         }
-        let Some(heading) = Heading::new(seen, datagram) else { return Heard::Other };
+        let Some(heading) = Heading::new(seen) else { return Heard::Other };
         if heading.message().header().op == BOOTREPLY {
             self.on_answer(Answer(heading));
             return Heard::Answer;
