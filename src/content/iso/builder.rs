@@ -1,4 +1,4 @@
-//! All directories of an image, level by level, into an [`Index`](super::Index)
+//! All directories of an image, level by level, into an [`Index`]
 
 use std::collections::{HashSet, VecDeque};
 

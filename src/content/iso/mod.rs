@@ -59,6 +59,8 @@ impl ReadAt for File {
 pub(super) enum Fault {
     /// It is no file, but what is named
     NotFile(&'static str),
+    /// It has no bytes
+    Empty,
     /// No volume descriptor where one must be
     NotIso,
     /// Another file system is all that there is
@@ -85,6 +87,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFile(kind) => write!(f, "it is a {kind}, not a file"),
+            Self::Empty => f.write_str("it is empty: did its download fail?"),
             Self::NotIso => f.write_str("it is not an ISO 9660 image"),
             Self::OnlyUdf => f.write_str("it holds a UDF file system only, which is not read"),
             Self::BlockSize(size) => write!(f, "its blocks have {size} bytes, which no ISO 9660 image has"),
@@ -115,6 +118,9 @@ impl From<io::Error> for Fault {
 /// What is wrong with it: no part of such an image is served.
 pub(super) fn read(image: &impl ReadAt) -> Result<Index, Fault> {
     let len = image.len()?;
+    if len == 0 {
+        return Err(Fault::Empty);
+    }
     let volume = volume::Volume::read(image, len)?;
     let mut growth = builder::Builder::new(image, len, &volume).build()?;
     let boot_image = match volume.catalogue {

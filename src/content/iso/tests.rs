@@ -228,7 +228,7 @@ fn a_file_above_four_gibibytes_is_one_extent() {
 #[test]
 fn what_is_no_image_says_so() {
     let fault = |bytes: &[u8]| read(&Bytes(bytes)).unwrap_err();
-    assert!(matches!(fault(b""), Fault::NotIso));
+    assert!(matches!(fault(b""), Fault::Empty));
     assert!(matches!(fault(&[0; 100_000]), Fault::NotIso));
     let mut sector = vec![0; 17 * 2048];
     sector[16 * 2048..][..6].copy_from_slice(b"\x01CD001");
