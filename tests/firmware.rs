@@ -59,6 +59,8 @@ cases! {
     iso_ubuntu_uefi "iso-ubuntu-uefi"
     image_bios "image-bios"
     image_uefi "image-uefi"
+    once_bios "once-bios"
+    once_uefi "once-uefi"
 }
 
 #[test]

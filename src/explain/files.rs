@@ -173,7 +173,10 @@ fn write_place(out: &mut String, name: &str, place: Option<&Placed>) {
             let _ = writeln!(out, "  {name}: made from {}", file.display());
             text.lines().filter(|line| !line.is_empty()).try_for_each(|line| writeln!(out, "    {line}"))
         }
-        Some(Placed::Template(_, Err(why))) => writeln!(out, "  {name}: {why}"),
+        Some(Placed::Template(_, Err(why))) => {
+            let why = why.split_once(" was not made: ").map_or(&**why, |(_, why)| why);
+            writeln!(out, "  {name}: not made: {why}")
+        }
         None => writeln!(out, "  {name}: missing"),
     };
 }
