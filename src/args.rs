@@ -60,7 +60,7 @@ pub struct Explain {
     #[command(flatten)]
     pub setup: Setup,
     /// Each client of this capture (pcap or pcapng), by its own requests
-    #[arg(value_name = "CAPTURE", conflicts_with_all = ["mac", "uuid", "arch", "loader", "ip", "relay", "vendor", "user_class", "circuit"])]
+    #[arg(value_name = "CAPTURE", conflicts_with_all = ["mac", "uuid", "arch", "loader", "ip", "relay", "vendor", "user_class", "circuit", "remote"])]
     pub capture: Option<PathBuf>,
     /// The machine's MAC address
     #[arg(long, value_name = "MAC", required_unless_present = "capture")]
@@ -86,9 +86,12 @@ pub struct Explain {
     /// Its user class (option 77)
     #[arg(long, value_name = "TEXT")]
     pub user_class: Option<String>,
-    /// The circuit that its relay names (option 82)
+    /// The circuit that its relay names (option 82.1); hex after 0x
     #[arg(long, value_name = "TEXT")]
     pub circuit: Option<String>,
+    /// The remote id that its relay names (option 82.2); hex after 0x
+    #[arg(long, value_name = "TEXT")]
+    pub remote: Option<String>,
 }
 
 /// `import`

@@ -35,6 +35,9 @@ pub const OFFER_HOLD: Duration = Duration::from_secs(60);
 pub const TEMPLATES_MAX: usize = 32;
 /// Clients that are watched for doing the same again and again; more take each other's places
 pub const TALLIED_MAX: usize = 4_096;
+/// Machines whose last DHCP request is remembered by their address, for the loaders that follow; more take the places of the
+/// oldest. Some 300 bytes each.
+pub const CALLERS_MAX: usize = 1 << 16;
 /// Offers held back for a probe at a time; more leave at once, unprobed
 pub const PROBES_MAX: usize = 256;
 /// An address is probed this long before it is offered: an ARP answer on a LAN takes well under a tenth of it
@@ -46,8 +49,6 @@ pub const DECLINES_MAX: usize = 4;
 /// Who had an address last is remembered on disk for this long after the lease ended
 pub const LAPSED_KEEP: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Addresses at which a machine was seen
-pub const SEEN_MAX: usize = 1 << 17;
 /// Machines that have done what they were booted for once
 pub const DONE_MAX: usize = 1 << 17;
 /// Their reports that wait to be on disk
@@ -118,9 +119,9 @@ pub const PARKED_MAX: usize = 1_024;
 pub const PARKED_RETRY: Duration = Duration::from_millis(1);
 /// Replies that find no way out for this long are dropped: their clients have asked again
 pub const PARKED_TIME_MAX: Duration = Duration::from_secs(1);
-/// Bytes that one connection may send before the next has its turn: all that its socket takes (Linux: 4 MiB). Shorter turns
-/// wake a receiver that sleeps again and again; at 512 KiB that cost more than twice the CPU of all the rest.
-pub const STREAM_TURN_BYTES: usize = 4 << 20;
+/// Bytes that one connection may send before the next has its turn: half of what its socket takes at most (Linux: 4 MiB). Shorter
+/// turns wake a receiver that sleeps again and again; longer ones serve it less evenly, for nothing.
+pub const STREAM_TURN_BYTES: usize = 2 << 20;
 /// Bytes that connections may send before datagrams have their turn: DHCP waits for 3 ms at most, and one turn more
 pub const STREAM_ROUND_BYTES: usize = 12 << 20;
 /// Connections that have their turn before datagrams have theirs, where they send little: 1 ms
@@ -188,6 +189,10 @@ pub const ISO_NAME_MAX: usize = 1_024;
 pub const ISO_LINKS_MAX: usize = 8;
 /// Parts of a path walked on the way to one file in an image, those of links among them
 pub const ISO_STEPS_MAX: usize = 512;
+/// Bytes of the table of clusters in the FAT file system that firmware starts an image from: a million clusters at least
+pub const FAT_TABLE_MAX: u64 = 4 << 20;
+/// Bytes of all directories in it: some thirty thousand names
+pub const FAT_DIRECTORIES_BYTES_MAX: u64 = 1 << 20;
 
 /// Bytes of later requests held while a response is sent; more end the connection after it
 pub const HTTP_PIPELINE_MAX: usize = 16_384;

@@ -32,7 +32,6 @@ use self::restart::{gives_addresses, needs_restart};
 use self::summary::summary;
 use crate::boot::lease::{Leases, State};
 use crate::boot::plan::Plan;
-use crate::boot::register::Seen;
 use crate::capture::Capture;
 use crate::config::{Errors, Source};
 use crate::content::{Library, LibraryError, Snapshots, Tree};
@@ -144,7 +143,8 @@ pub fn serve(
 
     let notes = Arc::new(Notes::new());
     let way = way(settings.io)?;
-    let mut drivers = open(&plan, &settings, way, shards, &notes)?;
+    let wires = Wires::new(plan.rates()).map(Arc::new);
+    let mut drivers = open((&plan, &settings), wires.as_ref(), way, shards, &notes)?;
     let capture = capture(source, &plan, &settings, &mut drivers, &notes)?;
     print!("{banner}");
 
@@ -162,6 +162,7 @@ pub fn serve(
         report,
         plan,
         settings,
+        wires,
         running,
         log,
         capture,
@@ -175,8 +176,8 @@ pub fn serve(
 
 /// Opens all that is needed, for all shards
 fn open(
-    plan: &Arc<Plan>,
-    settings: &Settings,
+    (plan, settings): (&Arc<Plan>, &Settings),
+    wires: Option<&Arc<Wires>>,
     way: driver::Way,
     shards: usize,
     notes: &Arc<Notes>,
@@ -199,14 +200,13 @@ fn open(
     let library = Library::open(&settings.images, plan).map_err(Error::Image)?;
     let mut drivers = Vec::with_capacity(shards);
     let snapshots = Arc::new(Snapshots::new());
-    let wires = Wires::new(plan.rates()).map(Arc::new);
     for sockets in Sockets::open(listen, plan.networks(), shards)? {
         let tree = Tree::with_images(settings.root.as_deref(), &library).map_err(Error::Root)?;
         let tree = tree.sharing(Arc::clone(&snapshots));
         // The first shard owns DHCP.
         let mut shard = Shard::new(Arc::clone(plan), transfers, tree, leases.take(), clock.now());
-        if let Some(wires) = &wires {
-            shard.share_wires(Arc::clone(wires));
+        if let Some(wires) = wires {
+            shard.share_wires(clock.now(), Arc::clone(wires));
         }
         let driver = Driver::new(way, shard, sockets, clock, Arc::clone(notes));
         drivers.push(driver.map_err(|e| Error::System("wait for events", e))?);
@@ -259,7 +259,8 @@ fn open_store(
     let stored = store.load().map_err(Error::Leases)?;
     for lease in stored.iter().filter(|lease| lease.state == State::Bound && lease.ends() > now) {
         if let Some(mac) = lease.key.mac() {
-            plan.register().see(lease.address, Seen { mac, uuid: None, arch: None });
+            let network = plan.network_at(Some(lease.address));
+            plan.register().callers.restore(lease.address, network, mac);
         }
     }
     let stale: Vec<_> = stored.into_iter().filter_map(|lease| leases.restore(now, lease)).collect();
@@ -332,6 +333,8 @@ struct Server<'s, R> {
     report: R,
     plan: Arc<Plan>,
     settings: Settings,
+    /// What the shards share of wires that have a bound, or had one
+    wires: Option<Arc<Wires>>,
     running: Vec<Running>,
     log: LogThread,
     capture: Option<Capture>,
@@ -433,11 +436,25 @@ impl<R: Fn(&Arc<Plan>, &Settings) -> Result<String, Errors>> Server<'_, R> {
             capture.set(log(LogFormat::Text));
         }
         self.log.say(format!("a new configuration is in force\n{report}"));
-        self.tell(|| Control::Plan(Arc::clone(&plan)));
+        let wires = self.changed_wires(&plan);
+        self.tell(|| Control::Plan(Arc::clone(&plan), wires.clone()));
+        self.wires = wires.or_else(|| self.wires.take());
         for (shard, mounted) in self.running.iter().zip(images) {
             shard.remote.tell(Control::Images(Box::new(mounted)));
         }
         (self.plan, self.settings) = (plan, settings);
+    }
+
+    /// The wires of a new plan, where its rates are others
+    fn changed_wires(&self, plan: &Plan) -> Option<Arc<Wires>> {
+        if self.plan.rates() == plan.rates() {
+            return None;
+        }
+        let wires = match &self.wires {
+            Some(wires) => Some(wires.with_rates(plan.rates())),
+            None => Wires::new(plan.rates()),
+        };
+        wires.map(Arc::new)
     }
 
     /// A shard's thread has ended, or is about to

@@ -65,10 +65,17 @@ impl<I: Images> Shard<I> {
         }
     }
 
-    /// Takes no more of these wires than they allow, from the next connection and transfer on
-    pub fn share_wires(&mut self, wires: Arc<Wires>) {
-        self.admission = Some(Admission::new(wires));
-        self.http.ask_first();
+    /// Takes no more of these wires than they allow, from the next write on; it may be told of others later
+    pub fn share_wires(&mut self, now: Instant, wires: Arc<Wires>) {
+        match &mut self.admission {
+            Some(admission) => admission.on_wires(now, wires),
+            None => {
+                self.admission = Some(Admission::new(wires));
+                for id in self.http.ask_first() {
+                    self.claim(now, id);
+                }
+            }
+        }
     }
 
     /// The plan in force

@@ -50,6 +50,8 @@ reasons! {
     MalformedTftp = "malformed TFTP",
     /// A datagram of a transfer that does not exist here
     UnknownTransfer = "unknown transfer",
+    /// A copy of a request that was refused a moment ago
+    RefusedAlready = "copy of a request just refused",
     /// The transfer table is full
     TransfersFull = "transfer table full",
     /// The connection table is full

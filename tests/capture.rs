@@ -123,3 +123,52 @@ fn a_file_that_cannot_be_is_told_before_anything_is_served() {
     );
     assert!(output.stdout.is_empty(), "nothing is said to be served");
 }
+
+#[test]
+fn a_disk_that_is_full_and_a_file_that_is_removed_are_told_and_the_server_goes_on() {
+    let Some(net) = Net::new() else { return };
+    let root = Folder::new("capture-lost");
+    root.put("boot.ipxe", b"#!ipxe\n");
+    let fetch = || {
+        let line = format!(
+            "for i in 1 2 3; do curl -sSf -m 20 http://{SERVER}/boot.ipxe -o /dev/null || exit 1; done"
+        );
+        succeeds(&net, &line);
+    };
+    let file = root.0.join("boot.pcapng");
+    let path = file.to_str().expect("a plain name");
+    for (capture, told) in [
+        ("/dev/full", "cannot write /dev/full: No space left on device"),
+        (path, "is not there any more: nothing more is captured"),
+    ] {
+        let mut server = Server::start(&net, &root, &["--proxy", "--capture", capture]);
+        if capture == path {
+            std::fs::remove_file(path).expect("it is there");
+        }
+        fetch();
+        let deadline = std::time::Instant::now() + SOON;
+        while !server.output().contains(told) {
+            assert!(std::time::Instant::now() < deadline, "{capture}: no line with {told:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        fetch();
+        server.signal("TERM");
+        assert_eq!(server.wait(SOON), Some(0), "{capture}");
+    }
+    // Nobody reads it any more: the end is not waited for.
+    let pipe = root.0.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let reader = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).expect("both its ends");
+    let mut server =
+        Server::start(&net, &root, &["--proxy", "--capture", pipe.to_str().expect("a plain name")]);
+    succeeds(
+        &net,
+        &format!(
+            "for i in $(seq 200); do echo http://{SERVER}/boot.ipxe; done | xargs curl -sSf -m 20 > /dev/null"
+        ),
+    );
+    server.signal("TERM");
+    assert!(server.wait_for("the end of the capture is lost", SOON * 2).contains("pipe"));
+    assert_eq!(server.wait(SOON), Some(0));
+    drop(reader);
+}

@@ -69,7 +69,7 @@ fn an_iso_named_on_the_command_line_boots() {
     let grub = String::from_utf8(fetch(&net, &format!("curl -sf http://{SERVER}/EFI/centos/grub.cfg")))
         .expect("text");
     let path =
-        grub.trim().strip_prefix(&format!("configfile (tftp,{SERVER})")).expect("where to look").to_owned();
+        grub.trim().strip_prefix(&format!("source (tftp,{SERVER})")).expect("where to look").to_owned();
     let path = path
         .replace("$net_default_mac", "02:00:00:00:00:01")
         .replace("$grub_cpu-$grub_platform", "x86_64-efi");
@@ -89,6 +89,71 @@ fn an_iso_named_on_the_command_line_boots() {
         let loader = fetch(&net, &format!("curl -sf http://{SERVER}/undionly.kpxe"));
         assert!(loader == fs::read("/usr/lib/ipxe/undionly.kpxe").expect("the loader"));
     }
+}
+
+#[test]
+fn loaders_come_out_of_what_firmware_starts_an_image_from() {
+    let folder = Folder::new("torito");
+    for program in ["mkfs.fat", "mcopy"] {
+        if !has(program) {
+            return skip(&format!("{program} is not installed"));
+        }
+    }
+    if image(&folder).is_none() {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    fs::create_dir_all(folder.0.join("esp/EFI/BOOT")).expect("a folder");
+    let shim = folder.file("esp/EFI/BOOT/BOOTX64.EFI", 900_000);
+    let mut grub = folder.file("esp/EFI/BOOT/grubx64.efi", 1_500_000);
+    // A GRUB that knows this word has TFTP.
+    grub[1_000..1_005].copy_from_slice(b"tsize");
+    folder.put("esp/EFI/BOOT/grubx64.efi", &grub);
+    let made = Command::new("sh")
+        .current_dir(&folder.0)
+        .args([
+            "-ec",
+            "mkfs.fat -C esp.img 4096; mcopy -i esp.img -s esp/EFI ::; rm centos-7.iso;
+            xorriso -as mkisofs -quiet -R -o centos-7.iso -append_partition 2 0xef esp.img \
+                -e --interval:appended_partition_2:all:: -no-emul-boot tree",
+        ])
+        .output()
+        .expect("a shell");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+
+    let iso = folder.0.join("centos-7.iso").display().to_string();
+    let empty = Folder::new("torito-root");
+    let _server = Server::start(&net, &empty, &["--proxy", "--iso", &iso]);
+    let out = folder.0.join("out").display().to_string();
+    let url = format!("http://{SERVER}");
+    for (name, bytes) in [("bootx64.efi", &shim), ("grubx64.efi", &grub)] {
+        fetch(&net, &format!("tftp -m binary {SERVER} -c get {name} {out}"));
+        assert!(fs::read(&out).expect("the file") == *bytes, "{name}");
+        assert!(fetch(&net, &format!("curl -sf {url}/{name}")) == *bytes, "{name}");
+        let path = format!("images/centos-7/%5BBOOT%5D/EFI/BOOT/{name}");
+        assert!(fetch(&net, &format!("curl -sf {url}/{path}")) == *bytes, "{path}");
+    }
+    let page = fetch(&net, &format!("curl -sf {url}/images/centos-7/"));
+    let page = String::from_utf8(page).expect("text");
+    let link = page.split("href=\"").filter_map(|rest| rest.split('"').next()).find(|to| to.contains("BOOT"));
+    fetch(&net, &format!("curl -sf '{url}/images/centos-7/{}'", link.expect("it is listed")));
+
+    let said = |command: &str| {
+        let line = format!("--interface lo --proxy --boot x64-uefi=bootx64.efi --iso {iso}");
+        let bin = env!("CARGO_BIN_EXE_reveille");
+        let output = net.client_shell(&format!("{bin} {command} {line}"));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let told = said("check");
+    assert!(
+        told.contains("bootx64.efi is EFI/BOOT/bootx64.efi in the El Torito image of centos-7"),
+        "{told}"
+    );
+    let told = said("explain --mac 52:54:00:aa:00:01 --arch x64-uefi");
+    let offset = fs::read(&iso).expect("the image").windows(999).position(|window| *window == shim[..999]);
+    let offset = offset.expect("it lies there in one piece");
+    let place = format!("bootx64.efi: 900000 bytes at {offset} in {iso}, in its El Torito image");
+    assert!(told.contains(&place), "{place}: {told}");
 }
 
 /// ISO images that Debian packages bring

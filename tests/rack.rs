@@ -213,6 +213,32 @@ fn a_bound_leaves_the_rest_of_the_wire_to_others() {
     assert!(report.elapsed_us < least_us * 125 / 100, "and not much less than it is told\n{report}");
 }
 
+#[test]
+fn another_rate_holds_for_those_who_are_loading() {
+    let loads = |rate: Option<u64>, new_rate: Option<u64>| {
+        let mut setup = Setup::new(1).mix(70);
+        setup.power_on = Duration::ZERO;
+        setup.site.rate = rate;
+        setup.new_rate = Some((Duration::from_millis(2_000), new_rate));
+        setup.site.files = reveille::rack::files(setup.site.server, setup.site.proxy, 8 << 20);
+        boots(setup).elapsed_us
+    };
+    let (slow, fast) = (Some(50_000_000), Some(2_000_000_000));
+    let (as_slow, as_fast) = (loads(slow, slow), loads(fast, fast));
+    let told = format!("{as_slow} and {as_fast} µs");
+    assert!(as_slow > 9 * as_fast, "{told}");
+    // Those who wait for the narrow wire have their turn on the wide one, or all at once where there is no bound any more.
+    for wider in [fast, None] {
+        let us = loads(slow, wider);
+        assert!(us < 2 * as_fast, "{wider:?}: {us}, {told}");
+    }
+    // And what begun without a bound is under it.
+    for wide in [fast, None] {
+        let us = loads(wide, slow);
+        assert!(us > as_slow / 3, "{wide:?}: {us}, {told}");
+    }
+}
+
 // --- A hall of machines ---
 
 /// `reveille rack --machines 4500 --uplink 1G --rate 1G` is the whole hall

@@ -5,8 +5,10 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{Folder, Net, SERVER, Server};
@@ -142,41 +144,62 @@ fn a_wrong_byte_is_found_and_an_interrupted_rack_says_so() {
     assert!(report["failures"]["wrong bytes (/img/linux)"].as_u64() > Some(0), "{report:#}");
 }
 
-/// Clones of a captured iPXE, on a server that holds what it loaded
-fn clones(net: &Net, count: u32) -> Child {
-    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/pcaps/dnsmasq-ipxe-http.pcap");
-    let mut command: Command = net.client_command("timeout");
-    command.args([
-        "--signal=INT",
-        "100",
-        env!("CARGO_BIN_EXE_reveille"),
-        "replay",
-        capture,
-        "--interface",
-        "c0",
-    ]);
-    command.args(["--log", "json", "--clone", &count.to_string()]);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the clones start")
+/// Bytes that have come in on the client's side, and the time before and after they were read
+fn received() -> (Instant, u64, Instant) {
+    let before = Instant::now();
+    let table = fs::read_to_string("/proc/thread-self/net/dev").expect("the namespace's interfaces");
+    let line = table.lines().find_map(|line| line.trim_start().strip_prefix("c0:")).expect("c0");
+    let bytes = line.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).expect("a number");
+    (before, bytes, Instant::now())
 }
 
 #[test]
-fn a_captured_boot_is_done_again_by_many_and_a_file_that_is_missing_is_told() {
+fn a_rate_holds_at_every_moment_and_all_boot() {
+    const BYTES_PER_S: u64 = 10_000_000;
+    /// What leaves unasked: the first answers of all, the fronts of bodies
+    const BURST: u64 = 2_000_000;
     let Some(net) = Net::new() else { return };
-    let root = Folder::new("rack-clones");
-    for (file, size) in [("boot.ipxe", 156), ("linux", 300_000), ("initrd.gz", 100_000), ("awake.txt", 6)] {
-        root.put(file, &support::noise(size as u64, size));
+    let root = site("rack-rate");
+    let config = fs::read_to_string(root.0.join("reveille.toml")).expect("its configuration");
+    let capped = config.replace("dhcp = \"full\"", "dhcp = \"full\"\nrate = \"80M\"");
+    assert_ne!(config, capped);
+    root.put("reveille.toml", capped.as_bytes());
+    let _server = serve(&net, &root);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let watcher = {
+        let is_over = is_over.clone();
+        net.on_client(move || {
+            let mut seen = vec![received()];
+            while !is_over.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(20));
+                seen.push(received());
+            }
+            seen
+        })
+    };
+    let (report, is_clean) = report(rack(&net, "--machines 42 --power-on burst", &root.0));
+    is_over.store(true, Ordering::Relaxed);
+    let seen = watcher.join().expect("it has watched");
+    assert!(is_clean && report["booted"] == 42, "{report:#}");
+    let total = seen[seen.len() - 1].1 - seen[0].1;
+    assert!(total > 10 * BURST, "both protocols have carried enough to exceed it: {total}");
+    for (i, (from, before, _)) in seen.iter().enumerate() {
+        for (_, after, to) in &seen[i..] {
+            let us = u64::try_from(to.duration_since(*from).as_micros()).expect("a short time");
+            let most = BYTES_PER_S * us / 1_000_000 + BURST;
+            assert!(after - before <= most, "{} bytes in {us} µs", after - before);
+        }
     }
-    let arguments = ["--pool", "10.77.0.100-10.77.0.199", "--boot", "ipxe=http://{server}/boot.ipxe"];
-    let _server = Server::start(&net, &root, &[&arguments[..], &["--boot", "x86-bios=boot.ipxe"]].concat());
-    let (all, is_clean) = report(clones(&net, 20));
-    assert!(is_clean, "{all:#}");
-    assert_eq!((&all["booted"], &all["bytes"]), (&20.into(), &(20 * 400_162).into()), "{all:#}");
-    assert!(
-        all["p50_us"].as_u64() > Some(6_000_000),
-        "the captured machine worked for seven seconds: {all:#}"
-    );
+}
 
-    fs::remove_file(root.0.join("initrd.gz")).expect("it is there");
-    let (none, is_clean) = report(clones(&net, 2));
-    assert!(!is_clean && none["failures"]["a file is missing (/initrd.gz)"] == 2, "{none:#}");
+#[test]
+fn an_interface_that_goes_away_ends_the_rack_with_its_report() {
+    let Some(net) = Net::new() else { return };
+    let rack = rack(&net, "--machines 3 --firmware ipxe", &std::env::temp_dir());
+    thread::sleep(Duration::from_secs(1));
+    assert!(net.client_shell("ip link set c0 down").status.success());
+    let (report, is_clean) = report(rack);
+    assert!(!is_clean && report["is_interrupted"] == true && report["heard"] == 0, "{report:#}");
+    let why = report["ended_by"].as_str().expect("a reason");
+    assert!(why.starts_with("c0 was gone: "), "{why}");
 }

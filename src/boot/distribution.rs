@@ -1,19 +1,23 @@
 //! What to boot of an installation image: kernel, initrd and arguments, known by the files that distributions put there.
 //!
-//! Pure: it asks whether files are there and reads one small text. Arguments are templates, filled in by
+//! Pure: it asks whether files are there, reads one small text and the head of the kernel. Arguments are templates, filled in by
 //! [`super::script`]; those here are the least that the distribution's own documentation asks for.
+
+use super::arch::Cpu;
 
 /// What is booted of an image
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bootable {
-    /// What it was taken for
-    pub system: &'static str,
+    /// What it was taken for; `None`: the operator says what it boots
+    pub system: Option<&'static str>,
     /// Below the image
     pub kernel: String,
     /// Below the image, in the order in which they are loaded
     pub initrds: Vec<String>,
     /// With words in braces
     pub args: String,
+    /// What the kernel was built for; `None`: its head does not tell
+    pub cpu: Option<Cpu>,
     /// What it will not do over the network
     pub caveat: Option<&'static str>,
 }
@@ -31,7 +35,12 @@ pub trait Files {
     fn exists(&mut self, path: &str) -> bool;
     /// A small text file, where it is there and is text
     fn text(&mut self, path: &str) -> Option<String>;
+    /// The first [`HEAD_LEN`] bytes of a file, or all of a shorter one; empty where it cannot be read
+    fn head(&mut self, path: &str) -> Vec<u8>;
 }
+
+/// Bytes of a kernel that tell what it was built for: its EFI header lies in the first page
+pub const HEAD_LEN: usize = 4_096;
 
 /// One kind of image: told by its kernel, the first that is there
 struct Kind {
@@ -124,8 +133,9 @@ fn of_kind(kind: &Kind, files: &mut impl Files) -> Option<Bootable> {
         }
         Some(found)
     })?;
-    let (args, caveat) = (kind.args.to_owned(), kind.caveat);
-    Some(Bootable { system: kind.system, kernel: (*kernel).to_owned(), initrds, args, caveat })
+    let (args, caveat, cpu) = (kind.args.to_owned(), kind.caveat, cpu_of(kernel, files));
+    let system = Some(kind.system);
+    Some(Bootable { system, kernel: (*kernel).to_owned(), initrds, args, cpu, caveat })
 }
 
 /// `.treeinfo` of Fedora and the RHEL family: an INI file whose `[images-ARCH]` names kernel and initrd
@@ -148,8 +158,51 @@ fn tree_info(files: &mut impl Files) -> Option<Bootable> {
     if !is_plain(&kernel) || !is_plain(&initrd) || !files.exists(&kernel) || !files.exists(&initrd) {
         return None;
     }
-    let args = RED_HAT_ARGS.to_owned();
-    Some(Bootable { system: "Fedora or RHEL family", kernel, initrds: vec![initrd], args, caveat: None })
+    let (args, cpu) = (RED_HAT_ARGS.to_owned(), cpu_of(&kernel, files));
+    let system = Some("Fedora or RHEL family");
+    Some(Bootable { system, kernel, initrds: vec![initrd], args, cpu, caveat: None })
+}
+
+/// What the kernel at a path was built for: by its head, or by a part of its path where it is packed (gzip)
+pub fn cpu_of(path: &str, files: &mut impl Files) -> Option<Cpu> {
+    let by_path = || {
+        path.split(['/', '.', '-']).find_map(|part| match part {
+            "aarch64" | "arm64" | "a64" => Some(Cpu::Arm64),
+            "riscv64" => Some(Cpu::RiscV64),
+            "loongarch64" => Some(Cpu::LoongArch64),
+            "x86_64" | "amd64" | "amd" | "i386" | "386" => Some(Cpu::X86),
+            _ => None,
+        })
+    };
+    cpu_of_head(&files.head(path)).or_else(by_path)
+}
+
+/// Linux's boot protocols (its Documentation/arch: x86/boot, arm/booting, arm64/booting, riscv/boot-image-header), then the
+/// machine of an EFI program (PE/COFF), as packed kernels are
+fn cpu_of_head(head: &[u8]) -> Option<Cpu> {
+    let has = |at: usize, magic: &[u8]| head.get(at..at + magic.len()) == Some(magic);
+    if has(0x202, b"HdrS") {
+        return Some(Cpu::X86);
+    }
+    if has(0x38, b"ARM\x64") {
+        return Some(Cpu::Arm64);
+    }
+    if has(0x38, b"RSC\x05") {
+        return Some(Cpu::RiscV64);
+    }
+    if has(0x24, &0x016f_2818_u32.to_le_bytes()) {
+        return Some(Cpu::Arm32);
+    }
+    let at = u32::from_le_bytes(*head.get(0x3c..)?.first_chunk()?);
+    let at = usize::try_from(at).ok().filter(|at| has(0, b"MZ") && has(*at, b"PE\0\0"))?;
+    match u16::from_le_bytes(*head.get(at + 4..)?.first_chunk()?) {
+        0x014c | 0x8664 => Some(Cpu::X86),
+        0x01c2 | 0x01c4 => Some(Cpu::Arm32),
+        0xaa64 => Some(Cpu::Arm64),
+        0x5064 => Some(Cpu::RiscV64),
+        0x6264 => Some(Cpu::LoongArch64),
+        _ => None,
+    }
 }
 
 /// Whether a path can stand in a script as it is
@@ -171,6 +224,10 @@ mod tests {
 
         fn text(&mut self, _: &str) -> Option<String> {
             (!self.1.is_empty()).then(|| self.1.to_owned())
+        }
+
+        fn head(&mut self, _: &str) -> Vec<u8> {
+            Vec::new()
         }
     }
 
@@ -201,9 +258,50 @@ mod tests {
             (&["boot/mt86p_64"], "memtest86+", 0),
         ] {
             let found = find(&mut Named(files, "")).unwrap_or_else(|| panic!("{system}"));
-            assert_eq!((found.system, found.initrds.len()), (system, initrds));
+            assert_eq!((found.system, found.initrds.len()), (Some(system), initrds));
         }
         assert_eq!(find(&mut Named(&["linux", "casper/vmlinuz"], "")), None, "a kernel without its initrd");
+    }
+
+    #[test]
+    fn kernels_tell_what_they_were_built_for() {
+        let with = |at: usize, magic: &[u8]| {
+            let mut head = vec![0; HEAD_LEN];
+            head[at..at + magic.len()].copy_from_slice(magic);
+            head
+        };
+        let efi = |machine: u16| {
+            let mut head = with(0x80, b"PE\0\0");
+            head[..2].copy_from_slice(b"MZ");
+            head[0x3c] = 0x80;
+            head[0x84..0x86].copy_from_slice(&machine.to_le_bytes());
+            head
+        };
+        for (head, cpu) in [
+            (with(0x202, b"HdrS"), Some(Cpu::X86)),
+            (with(56, b"ARMd"), Some(Cpu::Arm64)),
+            (with(56, b"RSC\x05"), Some(Cpu::RiscV64)),
+            (with(0x24, &[0x18, 0x28, 0x6f, 1]), Some(Cpu::Arm32)),
+            (efi(0xaa64), Some(Cpu::Arm64)),
+            (efi(0x8664), Some(Cpu::X86)),
+            (efi(0x6264), Some(Cpu::LoongArch64)),
+            (efi(7), None),
+            (with(0, &[0x1f, 0x8b]), None),
+            (vec![b'M', b'Z'], None),
+            // An offset that points behind the end.
+            ([&b"MZ"[..], &[0xff; 0x40]].concat(), None),
+        ] {
+            assert_eq!(cpu_of_head(&head), cpu, "{:?}", &head[..2]);
+        }
+        let mut nothing = Named(&[], "");
+        for (path, cpu) in [
+            ("boot/aarch64/linux", Some(Cpu::Arm64)),
+            ("install.a64/vmlinuz", Some(Cpu::Arm64)),
+            ("install.amd/vmlinuz", Some(Cpu::X86)),
+            ("casper/vmlinuz", None),
+        ] {
+            assert_eq!(cpu_of(path, &mut nothing), cpu, "{path}");
+        }
     }
 
     #[test]

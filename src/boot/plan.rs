@@ -23,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::client::{Client, Loader, Uuid, Wants};
+use super::client::{Arch, Client, Loader, Uuid, Wants};
 use super::register::Register;
 use super::template::Templates;
 use crate::time::Duration;
@@ -131,6 +131,8 @@ pub struct MenuItem {
     pub text: String,
     /// What it boots; `None` for local boot, or where another server's service answers for itself
     pub boot: Option<BootFile>,
+    /// The image that it boots: `boot` is then what a BIOS machine loads it by
+    pub image: Option<Assigned>,
     /// The servers of this type where they are not this one
     pub servers: Vec<Ipv4Addr>,
 }
@@ -220,10 +222,25 @@ pub struct Answer<'p> {
     pub boot: Option<&'p BootFile>,
     /// The menu it sees
     pub menu: Option<&'p Menu>,
+    /// The boot file that it would get without the menu
+    pub loader: Option<&'p BootFile>,
     /// The image that its loader's configuration boots
     pub image: Option<Chosen<'p>>,
     /// Why
     pub reason: Reason,
+}
+
+impl MenuItem {
+    /// PXE 2.1 leaves the boot server types from here on to vendors: the items that this server boots itself, in their order
+    pub const OWN_KINDS: u16 = 0x8000;
+
+    /// What a machine of that architecture, which else gets `loader`, loads for the item. An image is booted by what asks for its
+    /// configuration afterwards. BIOS loads that out of a folder of the image's own; the names that shim and GRUB ask by lead to
+    /// no folder, so that the choice is remembered for them.
+    pub fn boot_of<'p>(&'p self, arch: Option<Arch>, loader: Option<&'p BootFile>) -> Option<&'p BootFile> {
+        let is_bios = arch.is_none_or(Arch::is_bios);
+        if self.image.is_some() && !is_bios { loader } else { self.boot.as_ref() }
+    }
 }
 
 impl Answer<'_> {
@@ -437,8 +454,8 @@ impl Plan {
             }
         }
         let mode = machine.and_then(|machine| machine.mode).or(rule_mode).unwrap_or(network.mode);
-        let answer =
-            Answer { network, subnet, mode, machine, boot: None, menu: None, image, reason: Reason::NoRule };
+        let (loader, reason) = (decision.and_then(|(boot, _)| boot), Reason::NoRule);
+        let answer = Answer { network, subnet, mode, machine, boot: None, menu: None, loader, image, reason };
         let Some(reason) = local else { return self.with_boot(answer, client, decision) };
         // Any other loader goes back to its firmware without a boot file.
         let (menu, boot) = match (client.wants, client.loader) {
@@ -446,7 +463,7 @@ impl Plan {
             (Wants::Http, Loader::Rom) => (None, Some(&self.local.nowhere)),
             _ => (None, None),
         };
-        Answer { menu, boot, image: None, reason, ..answer }
+        Answer { menu, boot, loader: None, image: None, reason, ..answer }
     }
 
     fn with_boot<'p>(
@@ -470,8 +487,8 @@ impl Plan {
         if own_image.is_none()
             && let Some((menu, reason)) = self.menu_of(client, answer.subnet)
         {
-            let first = || menu.items.iter().find_map(|item| item.boot.as_ref());
-            let boot = decision.and_then(|(boot, _)| boot).or_else(first);
+            let first = || menu.items.iter().find_map(|item| item.boot_of(client.arch, answer.loader));
+            let boot = answer.loader.or_else(first);
             return Answer { boot, menu: Some(menu), reason, ..answer };
         }
         match decision {

@@ -16,6 +16,7 @@ mod frames;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,11 +35,15 @@ use crate::wire::pcap::{Blocks, Statistics};
 
 /// How long what was tapped may gather: a writer that is woken for each packet would cost the shards a system call each
 const GATHER: Duration = Duration::from_millis(10);
+/// After so many turns it is looked whether the file is still there
+const LOOK_TURNS: u32 = 100;
+/// A disk that hangs, or a pipe that nobody reads, keeps the server from ending for so many turns
+const END_TURNS: u32 = 300;
 
 /// A capture that is being written
 #[derive(Debug)]
 pub struct Capture {
-    path: PathBuf,
+    place: Arc<Place>,
     queue: Arc<TapQueue>,
     log: Arc<Mutex<Log>>,
     ends: Arc<AtomicBool>,
@@ -59,15 +64,16 @@ impl Capture {
     ) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let file = File::create(path).map_err(named)?;
+        let place = Arc::new(Place::of(path, &file).map_err(named)?);
         let writer = Writer::new(BufWriter::new(file), plan, CAPTURE_BYTES_MAX).map_err(named)?;
         let (log, ends) = (Arc::new(Mutex::new(log)), Arc::new(AtomicBool::new(false)));
         let thread = {
             let (queue, log, ends) = (Arc::clone(&queue), Arc::clone(&log), Arc::clone(&ends));
-            let name = path.display().to_string();
-            let run = move || write(writer, &name, &queue, &log, &ends, &notes);
+            let place = Arc::clone(&place);
+            let run = move || write(writer, &place, &queue, &log, &ends, &notes);
             thread::Builder::new().name("capture".into()).spawn(run)?
         };
-        Ok(Self { path: path.to_owned(), queue, log, ends, thread })
+        Ok(Self { place, queue, log, ends, thread })
     }
 
     /// Decisions are put into words by this log from now on: its lines name another configuration's
@@ -78,23 +84,57 @@ impl Capture {
     /// Writes what is left, and says what was kept
     pub fn finish(self) -> String {
         self.ends.store(true, Ordering::Release);
+        let name = self.place.path.display();
+        for _ in 0..END_TURNS {
+            if self.thread.is_finished() {
+                break;
+            }
+            thread::sleep(GATHER);
+        }
+        if !self.thread.is_finished() {
+            return format!("{name} takes nothing more: the end of the capture is lost");
+        }
         let kept = self.thread.join().unwrap_or(0);
+        if !self.place.is_there() {
+            return format!("{name} is not there any more: what was captured is lost");
+        }
         let lost = self.queue.lost();
         let more = if lost > 0 { format!("; no room for {lost} more") } else { String::new() };
-        format!("captured {kept} packets to {}{more}", self.path.display())
+        format!("captured {kept} packets to {name}{more}")
+    }
+}
+
+/// Where the file is
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    /// Its device and inode
+    id: (u64, u64),
+}
+
+impl Place {
+    fn of(path: &Path, file: &File) -> io::Result<Self> {
+        let about = file.metadata()?;
+        Ok(Self { path: path.to_owned(), id: (about.dev(), about.ino()) })
+    }
+
+    /// Not removed, nor replaced
+    fn is_there(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|about| (about.dev(), about.ino()) == self.id)
     }
 }
 
 /// The thread: how many packets it has kept
 fn write(
     mut writer: Writer<BufWriter<File>>,
-    name: &str,
+    place: &Place,
     queue: &TapQueue,
     log: &Mutex<Log>,
     ends: &AtomicBool,
     notes: &Notes,
 ) -> u64 {
-    loop {
+    let name = place.path.display();
+    for turn in 1u32.. {
         // Read before the queue: what came before the end is written.
         let is_last = ends.load(Ordering::Acquire);
         let result = {
@@ -102,6 +142,10 @@ fn write(
             std::iter::from_fn(|| queue.pop())
                 .try_for_each(|tapped| writer.on_tapped(&tapped, &log))
                 .and_then(|()| writer.flush())
+                // What is written to a file without a name is room on the disk that nobody finds.
+                .and_then(
+                    |()| if turn % LOOK_TURNS > 0 || place.is_there() { Ok(()) } else { Err(Stop::Gone) },
+                )
         };
         if is_last && result.is_ok() {
             if let Err(error) = writer.finish(queue.lost()) {
@@ -116,6 +160,7 @@ fn write(
                     let mib = CAPTURE_BYTES_MAX >> 20;
                     format!("{name} has reached {mib} MiB: nothing more is captured")
                 }
+                Stop::Gone => format!("{name} is not there any more: nothing more is captured"),
                 Stop::Failed(error) => format!("cannot write {name}: {error}; nothing more is captured"),
             });
             // Best effort: the account at its end, where there is room for it.
@@ -124,12 +169,15 @@ fn write(
         }
         thread::sleep(GATHER);
     }
+    writer.kept
 }
 
 /// Why nothing more is written
 #[derive(Debug)]
 enum Stop {
     Full,
+    /// The file was removed
+    Gone,
     Failed(io::Error),
 }
 

@@ -21,6 +21,7 @@ const ANYBODY: Machine<'static> = Machine {
     uuid: None,
     relay: None,
     circuit: None,
+    remote: None,
     vendor: None,
     user_class: None,
 };
@@ -66,12 +67,12 @@ pub fn report(
     }
     write_templates(&mut out, plan);
     write_done(&mut out, plan);
-    let mut warnings = warnings::of_plan(plan, config, &exists);
-    warnings.extend(warnings::of_images(&settings.images));
+    let mut warnings = warnings::of_plan(plan, &settings.images, config, &exists);
     warnings.extend(warnings::of_templates(plan, &image_args));
     for index in 0..plan.networks().len() {
         let rows = rows(plan, index, &exists)?;
         warnings.extend(warnings::of_rows(&rows, plan, config));
+        warnings.extend(warnings::of_menus(&rows, plan, config, &exists));
         warnings.extend(warnings::of_signatures(&rows, plan, &loader));
         let loaders = loaders(&rows, &loader);
         write_table(&mut out, plan, index, rows, config);
@@ -333,19 +334,38 @@ eth0 192.168.99.1: DHCP server
                 "warning: 10.44.0.0/24 is behind a relay and has no router",
             ),
             (
-                "[image.a]\ndir = \"/a\"\n[[boot]]\nmatch = { circuit = \"7\" }\nimage = \"a\"\n[[boot]]\nfile = \"a\"\n".to_owned(),
+                "[[network]]\ninterface = \"eth1\"\naddress = \"10.9.0.1\"\ndhcp = \"off\"\n[image.a]\ndir = \"/a\"\n\
+                 [[boot]]\nmatch = { remote = \"7\" }\nimage = \"a\"\n[[boot]]\nfile = \"a\"\n"
+                    .to_owned(),
                 &["a"],
-                "warning: rule 1, r.toml:7 matches what DHCP alone tells: only iPXE gets its image",
+                "warning: rule 1, r.toml:11 matches what DHCP alone tells: on eth1, where dhcp is \"off\", nobody gets its image",
             ),
             (
-                "[image.a]\ndir = \"/a\"\nargs = \"h={host} {ip}\"\n[[boot]]\nfile = \"a\"\n".to_owned(),
+                "[[network]]\ninterface = \"eth1\"\naddress = \"10.9.0.1\"\ndhcp = \"off\"\n[image.a]\ndir = \"/a\"\nargs = \"h={host} {ip}\"\n\
+                 [[boot]]\nfile = \"a\"\n"
+                    .to_owned(),
                 &["a"],
                 "boots without the arguments that hold {host}: nobody knows",
             ),
             (
-                "[image.a]\ndir = \"/a\"\n[[menu]]\nitems = [{ image = \"a\" }]\n[[boot]]\nfile = \"a\"\n".to_owned(),
+                "[image.a]\ndir = \"/a\"\n[[machine]]\nserial = \"7\"\nimage = \"a\"\n[[boot]]\nfile = \"a\"\n".to_owned(),
                 &["a"],
-                "warning: images/{server}/a/lpxelinux.0 is not in the root (menu, r.toml:7)",
+                "warning: machine, r.toml:7 is known by its serial number alone: only iPXE gets its image",
+            ),
+            (
+                "[image.a]\ndir = \"/a\"\n[[menu]]\nmatch = { arch = \"x86-bios\" }\nitems = [{ image = \"a\" }]\n\
+                 [[boot]]\nfile = \"a\"\n"
+                    .to_owned(),
+                &["a"],
+                "warning: x86-bios: an image of the menu is not booted (menu, r.toml:7): images/{server}/a/lpxelinux.0 is not in \
+                 the root",
+            ),
+            (
+                "[image.a]\ndir = \"/a\"\n[[menu]]\nmatch = { arch = \"x64-uefi\" }\nitems = [{ image = \"a\" }]\n\
+                 [[boot]]\nmatch = { arch = \"x86-bios\" }\nfile = \"a\"\n"
+                    .to_owned(),
+                &["a"],
+                "warning: x64-uefi: an image of the menu is not booted (menu, r.toml:7): its loader is not in the root",
             ),
         ] {
             let said = said(&format!("{network}{rules}"), files);

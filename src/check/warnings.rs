@@ -12,11 +12,17 @@ use crate::log::why;
 use crate::wire::dhcp::code;
 
 /// Warnings about the plan, whoever asks
-pub(super) fn of_plan(plan: &Plan, config: Option<&Path>, exists: &impl Fn(&str) -> bool) -> Vec<String> {
+pub(super) fn of_plan(
+    plan: &Plan,
+    images: &[ImageSource],
+    config: Option<&Path>,
+    exists: &impl Fn(&str) -> bool,
+) -> Vec<String> {
     let mut warnings = missing(plan, config, exists);
     warnings.extend(never_reached(plan, config));
     warnings.extend(without_router(plan));
-    warnings.extend(heard_by_ipxe_alone(plan, config));
+    warnings.extend(known_to_ipxe_alone(plan, config));
+    warnings.extend(unheard(plan, images, config));
     warnings
 }
 
@@ -56,25 +62,16 @@ fn without_router(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// Images whose machines tell themselves by DHCP alone, or not even there: pxelinux and GRUB ask by UUID, MAC or IP address
-fn heard_by_ipxe_alone(plan: &Plan, config: Option<&Path>) -> Vec<String> {
-    let is_of_dhcp = |one: &Match| matches!(one, Match::Vendor(_) | Match::UserClass(_) | Match::Circuit(_));
-    let of_rules = plan
-        .rules()
-        .iter()
-        .filter(|rule| rule.image.is_some() && rule.matches.iter().any(is_of_dhcp))
-        .map(|rule| (rule.reason, "matches what DHCP alone tells"));
-    let of_machines = plan
-        .machines()
-        .iter()
+/// Machines that are known by what neither DHCP nor pxelinux and GRUB tell
+fn known_to_ipxe_alone(plan: &Plan, config: Option<&Path>) -> Vec<String> {
+    let machines = plan.machines().iter();
+    machines
         .filter(|machine| machine.image.is_some() && machine.mac.is_none() && machine.uuid.is_none())
-        .map(|machine| (Reason::Machine { line: machine.line }, "is known by its serial number alone"));
-    of_rules
-        .chain(of_machines)
-        .map(|(reason, what)| {
+        .map(|machine| {
             format!(
-                "{} {what}: only iPXE gets its image; pxelinux and GRUB ask for theirs by UUID, MAC or IP address",
-                why(reason, config)
+                "{} is known by its serial number alone: only iPXE gets its image; pxelinux and GRUB ask for theirs by UUID, MAC or \
+                 IP address",
+                why(Reason::Machine { line: machine.line }, config)
             )
         })
         .collect()
@@ -98,21 +95,38 @@ pub(super) fn of_templates(plan: &Plan, image_args: &dyn Fn(&str) -> Option<Stri
     plan.templates().sets().iter().filter_map(of_set).collect()
 }
 
-/// Words of the machine that pxelinux's menu for everybody cannot fill in
-pub(super) fn of_images(images: &[ImageSource]) -> Vec<String> {
-    let words = |image: &ImageSource| {
+/// Where this server has no DHCP, it hears nothing of a machine before its loader asks for a configuration
+fn unheard(plan: &Plan, images: &[ImageSource], config: Option<&Path>) -> Vec<String> {
+    let Some(network) = plan.networks().iter().find(|network| network.mode == Mode::Off) else {
+        return Vec::new();
+    };
+    let network = &network.interface;
+    let is_of_dhcp = |one: &Match| {
+        matches!(one, Match::Vendor(_) | Match::UserClass(_) | Match::Circuit(_) | Match::Remote(_))
+    };
+    let of_rules = plan
+        .rules()
+        .iter()
+        .filter(|rule| rule.image.is_some() && rule.matches.iter().any(is_of_dhcp))
+        .map(|rule| {
+            format!(
+                "{} matches what DHCP alone tells: on {network}, where dhcp is \"off\", nobody gets its image",
+                why(rule.reason, config)
+            )
+        });
+    let of_images = images.iter().filter_map(|image| {
         let words = script::machine_words(image.args.as_deref().unwrap_or_default());
         let lost: Vec<_> = words.filter(|word| *word != "ip").map(|word| format!("{{{word}}}")).collect();
         (!lost.is_empty()).then(|| {
             format!(
-                "image {}: who boots it from pxelinux's menu boots without the arguments that hold {}: nobody knows the machine there. \
-                 A [[machine]] or [[boot]] with that image fills them in",
+                "image {}: on {network}, where dhcp is \"off\", who boots it from pxelinux's menu boots without the arguments that \
+                 hold {}: nobody knows the machine there. A [[machine]] with that image fills them in",
                 image.name,
                 lost.join(", ")
             )
         })
-    };
-    images.iter().filter_map(words).collect()
+    });
+    of_rules.chain(of_images).collect()
 }
 
 /// Files that rules, machines and menus name and the root lacks. What has words to fill in is known only for a machine.
@@ -126,7 +140,9 @@ fn missing(plan: &Plan, config: Option<&Path>, exists: &impl Fn(&str) -> bool) -
         machine.boot.as_ref().map(|boot| (boot, reason))
     });
     let of_menus = plan.menus().flat_map(|(menu, reason)| {
-        menu.items.iter().filter_map(move |item| Some((item.boot.as_ref()?, reason)))
+        // What an image is loaded by depends on who asks.
+        let items = menu.items.iter().filter(|item| item.image.is_none());
+        items.filter_map(move |item| Some((item.boot.as_ref()?, reason)))
     });
     of_rules
         .chain(of_machines)
@@ -149,6 +165,31 @@ fn literal(boot: &BootFile, plan: &Plan) -> Option<String> {
         .map(part)
         .collect::<Option<String>>()
         .filter(|_| boot.server.is_none() && !boot.is_url())
+}
+
+/// Images in a ROM's menu that have nothing to be loaded by
+pub(super) fn of_menus(
+    rows: &[Row<'_>],
+    plan: &Plan,
+    config: Option<&Path>,
+    exists: &impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for row in rows {
+        let answer = &row.answer;
+        let items = answer.menu.map_or(&[][..], |menu| &menu.items[..]);
+        let Some(item) = items.iter().find(|item| item.image.is_some()) else { continue };
+        let boot = item.boot_of(row.arch, answer.loader);
+        if boot.is_none_or(|boot| literal(boot, plan).is_some_and(|name| !exists(&name))) {
+            let lacks = boot.map_or("its loader".to_owned(), ToString::to_string);
+            warnings.push(format!(
+                "{}: an image of the menu is not booted ({}): {lacks} is not in the root",
+                row.stage,
+                why(answer.reason, config)
+            ));
+        }
+    }
+    warnings
 }
 
 /// What is given and cannot be used

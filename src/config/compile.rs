@@ -16,8 +16,6 @@ use crate::settings::Settings;
 
 /// Menu items that EDK2 can show
 const MENU_ITEMS_MAX: usize = 24;
-/// PXE 2.1 leaves the boot server types from here on to vendors: the items that this server boots itself
-const OWN_TYPES: u16 = 0x8000;
 /// What option 43 holds; it is never split (EDK2 joins no parts)
 const OPTION_MAX: usize = 255;
 
@@ -237,14 +235,17 @@ fn menu(menu: &Menu, errors: &mut Errors) -> (Vec<Match>, plan::Menu, Reason) {
         );
         errors.push(menu.place, message);
     }
-    let items = (OWN_TYPES..).zip(&menu.items).map(|(own, item)| {
-        let (kind, boot, servers) = match &item.what {
-            ItemWhat::Local => (0, None, Vec::new()),
-            ItemWhat::File(file) => (own, Some(file.value.clone()), Vec::new()),
-            ItemWhat::Image(image) => (own, Some(BootFile::pxelinux_of(&image.value)), Vec::new()),
-            ItemWhat::Servers(servers, kind) => (kind.value, None, servers.clone()),
+    let items = (plan::MenuItem::OWN_KINDS..).zip(&menu.items).map(|(own, item)| {
+        let (kind, boot, image, servers) = match &item.what {
+            ItemWhat::Local => (0, None, None, Vec::new()),
+            ItemWhat::File(file) => (own, Some(file.value.clone()), None, Vec::new()),
+            ItemWhat::Image(image) => {
+                let boot = BootFile::pxelinux_of(&image.value);
+                (own, Some(boot), Some(plan::Assigned::for_rule(image.value.clone(), None)), Vec::new())
+            }
+            ItemWhat::Servers(servers, kind) => (kind.value, None, None, servers.clone()),
         };
-        plan::MenuItem { kind, text: item.name.clone(), boot, servers }
+        plan::MenuItem { kind, text: item.name.clone(), boot, image, servers }
     });
     let compiled =
         plan::Menu { prompt: menu.prompt.clone(), timeout_s: menu.timeout_s, items: items.collect() };

@@ -22,7 +22,7 @@ mod values;
 
 pub use errors::Errors;
 pub use source::{Files, Source};
-pub use values::{LEASE_INFINITE, arch, loader, mode_name, uuid};
+pub use values::{LEASE_INFINITE, arch, hex, loader, mode_name, uuid};
 
 #[cfg(test)]
 mod template_tests;

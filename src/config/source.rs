@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use super::errors::{At, Errors};
@@ -11,6 +10,7 @@ use crate::args::{Process, Setup};
 use crate::boot::image::{Form, Images};
 use crate::boot::plan::Plan;
 use crate::boot::plan::well_known::Place;
+use crate::boot::script::Asker;
 use crate::content::{Library, Placed, Tree};
 use crate::io::interfaces::{Interface, interfaces};
 use crate::settings::Settings;
@@ -143,9 +143,9 @@ impl Files {
         Self(Tree::with_images(root, library).ok().map(RefCell::new))
     }
 
-    /// Where what is served at that name comes from, for whoever asks from `peer`
-    pub fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed> {
-        self.0.as_ref()?.borrow_mut().place(peer, name.as_bytes())
+    /// Where what is served at that name comes from, for who asks
+    pub fn place(&self, name: &str, asker: Asker<'_>) -> Option<Placed> {
+        self.0.as_ref()?.borrow_mut().place(asker, name.as_bytes())
     }
 
     /// Whether a file of that name is served

@@ -135,7 +135,7 @@ fn every_key_is_read() {
         subnet = "10.44.0.0/24"
         options = [{ code = 26, u16 = 9000 }]
         [[boot]]
-        match = { arch = ["x64-uefi", 9], loader = "rom", mac = "88-99-AA", uuid = "4c4c4544-0051-3510-8052-b4c04f564231", subnet = "10.0.0.0/8", vendor = "PXE*", user-class = "x", circuit = "0x00*" }
+        match = { arch = ["x64-uefi", 9], loader = "rom", mac = "88-99-AA", uuid = "4c4c4544-0051-3510-8052-b4c04f564231", subnet = "10.0.0.0/8", vendor = "PXE*", user-class = "x", circuit = "0x00*", remote = "sw-7" }
         file = "a.efi"
         server = "10.9.0.7"
         dhcp = "full"
@@ -161,7 +161,7 @@ fn every_key_is_read() {
     assert_eq!(codes(0), [15, 26, 42, 150, 209, 224]);
     assert_eq!(codes(1), [15, 26, 42, 150, 209, 224]);
     assert_eq!(network.subnets[1].options[1].1, 9000u16.to_be_bytes());
-    assert_eq!(plan.rules()[0].matches.len(), 8);
+    assert_eq!(plan.rules()[0].matches.len(), 9);
     let (menu, _) = plan.menus().next().unwrap();
     let kinds: Vec<_> = menu.items.iter().map(|item| item.kind).collect();
     assert_eq!((menu.timeout_s, kinds.as_slice()), (5, &[0, 0x8001, 2][..]));

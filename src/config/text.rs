@@ -345,6 +345,7 @@ fn matches(table: &mut Table<'_>, errors: &mut Errors) -> Vec<Match> {
         some(table.strings("vendor", errors, words), Match::Vendor),
         some(table.strings("user-class", errors, words), Match::UserClass),
         some(table.strings("circuit", errors, words), Match::Circuit),
+        some(table.strings("remote", errors, words), Match::Remote),
     ]
     .into_iter()
     .flatten()

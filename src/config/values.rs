@@ -203,7 +203,7 @@ pub(super) fn hostname(text: &str) -> Parsed<String> {
 }
 
 /// Bytes in hex, with or without colons or spaces between them
-pub(super) fn hex(text: &str) -> Parsed<Vec<u8>> {
+pub fn hex(text: &str) -> Parsed<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|b| !b": ".contains(b)).collect();
     let pairs = digits.chunks(2).map(|pair| {
         let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;

@@ -6,9 +6,10 @@
 //! that, or gets an error, likewise.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, FileType};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -34,9 +35,9 @@ pub(super) struct Disc {
 
 impl Disc {
     fn read(path: &Path) -> Result<Self, Fault> {
-        // A FIFO in its place would hold the server up.
-        if !fs::metadata(path)?.is_file() {
-            return Err(Fault::NotIso);
+        // To open a FIFO would hold the server up; a device tells nobody that it holds another disc.
+        if let Some(kind) = other_than_file(fs::metadata(path)?.file_type()) {
+            return Err(Fault::NotFile(kind));
         }
         let file = File::open(path)?;
         let mut seen = Seen::of(&sys::stat(file.as_fd())?);
@@ -49,13 +50,14 @@ impl Disc {
 
     /// A file in it
     pub(super) fn open(&self, path: &[u8]) -> Result<Stored, Miss> {
-        let (what, modified_s) = self.index.find(path).ok_or(Miss::NotFound)?;
-        match what {
+        let lying = self.index.find(path).ok_or(Miss::NotFound)?;
+        match lying.what {
             What::Directory => Err(Miss::Directory),
             What::Compressed => Err(Miss::Compressed),
             What::File(extents) => {
                 let (file, extents) = (Arc::clone(&self.file), Extents::of(extents));
-                Ok(Stored::pieces(file, self.seen, extents, Role::InIso, modified_s.into()))
+                let role = if lying.in_boot_image { Role::InBootImage } else { Role::InIso };
+                Ok(Stored::pieces(file, self.seen, extents, role, lying.modified_s.into()))
             }
         }
     }
@@ -69,6 +71,17 @@ impl Disc {
     fn holds(&self) -> bool {
         let mut seen = self.seen;
         seen.is_held_by(&self.file)
+    }
+}
+
+/// What it is that is no file
+fn other_than_file(kind: FileType) -> Option<&'static str> {
+    match () {
+        () if kind.is_file() => None,
+        () if kind.is_dir() => Some("directory"),
+        () if kind.is_fifo() => Some("FIFO"),
+        () if kind.is_socket() => Some("socket"),
+        () => Some("device"),
     }
 }
 

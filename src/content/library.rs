@@ -1,16 +1,18 @@
 //! The operator's images by name: each below `/images/NAME/`, out of an ISO image or a directory
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::disc::{Drive, Unserved};
+use super::iso::Index;
 use super::loaders::{self, Folder, Loaders};
 use super::mounts::{IMAGES, Mount, Place};
 use super::root::Root;
 use super::tree::Tree;
-use crate::boot::distribution::{self, Bootable, Files};
+use crate::boot::arch::Cpu;
+use crate::boot::distribution::{self, Bootable, Files, HEAD_LEN};
 use crate::boot::image::{Form, Image, ImageSource, Images, Origin};
 use crate::boot::plan::Plan;
 use crate::boot::script::{Catalogue, Entry};
@@ -123,20 +125,17 @@ impl Library {
         let shelf = self.shelves.iter().find(|known| known.name == name)?;
         let holds = match &shelf.place {
             ShelfPlace::Directory(_) => "a directory".to_owned(),
-            ShelfPlace::Iso(drive) => {
-                let disc = drive.disc(&mut None).ok()?;
-                let compressed = match disc.index.compressed() {
-                    0 => String::new(),
-                    count => format!(" ({count} of them compressed by zisofs, and not served)"),
-                };
-                format!("{} files and folders{compressed}", disc.index.len())
-            }
+            ShelfPlace::Iso(drive) => inventory(&drive.disc(&mut None).ok()?.index),
         };
         let boots = shelf.bootable.as_ref().map_or_else(
             || "nothing known to boot".to_owned(),
-            |Bootable { system, kernel, initrds, args, caveat }| {
+            |Bootable { system, kernel, initrds, args, cpu, caveat }| {
                 let caveat = caveat.map(|caveat| format!("; {caveat}")).unwrap_or_default();
-                format!("boots {system}: {kernel} {} `{args}`{caveat}", initrds.join(" "))
+                let cpu = cpu.filter(|cpu| *cpu != Cpu::X86).map(|cpu| format!(" for {cpu}"));
+                let cpu = cpu.unwrap_or_default();
+                let files: Vec<_> = [kernel].into_iter().chain(initrds).map(String::as_str).collect();
+                let system = system.unwrap_or("as configured");
+                format!("boots {system}{cpu}: {} `{args}`{caveat}", files.join(" "))
             },
         );
         Some(format!("{holds}, {boots}"))
@@ -154,7 +153,7 @@ impl Library {
         for (number, shelf) in self.shelves.iter().enumerate() {
             let Some(bootable) = &shelf.bootable else { continue };
             loaders.add_image(number, &shelf.name, &shelf.loaders);
-            signed |= bootable.system.starts_with("Debian");
+            signed |= bootable.system.is_some_and(|system| system.starts_with("Debian"));
         }
         if signed {
             loaders.add_signed();
@@ -186,14 +185,34 @@ impl Library {
     }
 }
 
+/// What an ISO image holds, in words
+fn inventory(index: &Index) -> String {
+    let mut words = format!("{} files and folders", index.len());
+    // Writing to a `String` cannot fail.
+    let _ = match index.compressed() {
+        0 => Ok(()),
+        count => write!(words, " ({count} of them compressed by zisofs, and not served)"),
+    };
+    let _ = match index.boot_image() {
+        None => Ok(()),
+        Some(Ok(count)) => write!(words, ", {count} in its El Torito image"),
+        Some(Err(fault)) => write!(words, ", its El Torito image not served: {fault}"),
+    };
+    if index.has_udf() {
+        words.push_str(", and a UDF file system, which is not read (Windows has its files only there)");
+    }
+    words
+}
+
 /// What an image boots, as the operator says or as its files tell
 fn bootable(image: &ImageSource, inside: &mut Inside) -> Option<Bootable> {
     let mut bootable = match &image.kernel {
         Some(kernel) => Bootable {
-            system: "as configured",
+            system: None,
             kernel: kernel.clone(),
             initrds: image.initrds.clone(),
             args: String::new(),
+            cpu: distribution::cpu_of(kernel, inside),
             caveat: None,
         },
         None => distribution::find(inside)?,
@@ -224,6 +243,15 @@ impl Files for Inside {
 
     fn text(&mut self, path: &str) -> Option<String> {
         String::from_utf8(self.bytes(path, TEXT_MAX)?).ok()
+    }
+
+    fn head(&mut self, path: &str) -> Vec<u8> {
+        let Some(image) = self.open(path) else { return Vec::new() };
+        let mut head = vec![0; HEAD_LEN];
+        let len = self.tree.read_at(image.id, 0, &mut head).unwrap_or(0);
+        head.truncate(len);
+        self.tree.close(image.id);
+        head
     }
 }
 

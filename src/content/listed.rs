@@ -55,7 +55,7 @@ impl Listed {
 
     /// A directory in an ISO image, hidden files left out as in one on disk; `None`: there is none of that name
     pub(super) fn of_disc(disc: &Disc, path: &[u8]) -> Option<Self> {
-        let modified_s = disc.index.find(path)?.1.into();
+        let modified_s = disc.index.find(path)?.modified_s.into();
         let mut listed = Self { modified_s, ..Self::default() };
         for entry in disc.index.entries(path)?.filter(|entry| !entry.name.starts_with(b".")) {
             if listed.lines.len() == LISTING_ENTRIES_MAX {

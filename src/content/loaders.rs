@@ -1,4 +1,5 @@
-//! Loaders that the root lacks: out of an image's own EFI folder, or out of Debian's packages.
+//! Loaders that the root lacks: out of an image's own EFI folder, out of what firmware starts it from (El Torito), or out of
+//! Debian's packages.
 //!
 //! They are served at the top of the root under their usual names, so that shim finds its GRUB beside itself; a file that
 //! the root has under that name goes before. Which of them is given to whom is the plan's
@@ -11,6 +12,7 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
+use super::iso::BOOT;
 use super::root::Root;
 
 /// Where Debian's packages ipxe, pxelinux and syslinux-common have their loaders
@@ -26,8 +28,8 @@ const SIGNED: &[(&str, &CStr, &CStr)] = &[
     ("/usr/lib/shim", c"mmaa64.efi.signed", c"mmaa64.efi"),
 ];
 
-/// The folder of an image that firmware starts it from (UEFI §3.5.1.1), as it is written; only where the image was
-/// copied to a directory does it matter how
+/// The folder that firmware starts an image from (UEFI §3.5.1.1), as it is written; only where the image was copied to a
+/// directory does it matter how
 const FOLDERS: &[&str] = &["EFI/BOOT", "EFI/boot"];
 /// What the UEFI specification calls architectures in the names of loaders
 const SUFFIXES: &[&str] = &["x64", "ia32", "aa64", "arm", "riscv64"];
@@ -44,31 +46,39 @@ pub(super) trait Folder {
     fn bytes(&mut self, path: &str, max: u64) -> Option<Vec<u8>>;
 }
 
-/// The loaders of an image that boot a machine over the network, as usual name and path in the image
+/// The loaders of an image that boot a machine over the network, as usual name and path in the image: those of its own folder,
+/// else those of its El Torito image
 pub(super) fn find(image: &mut impl Folder) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for suffix in SUFFIXES {
-        let Some(shim) = located(image, format!("boot{suffix}.efi")) else { continue };
-        // openSUSE's shim asks for a GRUB of the second name.
-        let grubs = [format!("grub{suffix}.efi"), "grub.efi".to_owned()];
-        let Some(grub) = grubs.into_iter().filter_map(|name| located(image, name)).next() else { continue };
-        let bytes = image.bytes(&grub.1, GRUB_MAX).unwrap_or_default();
-        if !bytes.windows(TFTP_MARK.len()).any(|window| window == TFTP_MARK) {
-            continue;
-        }
-        found.extend([shim, grub]);
-        // What shim enrols keys with, under its two names.
-        let enrols = [format!("mm{suffix}.efi"), "MokManager.efi".to_owned()];
-        found.extend(enrols.into_iter().filter_map(|name| located(image, name)));
+    let boot = format!("{BOOT}/");
+    let of = |suffix: &&str| {
+        let found = ["", &*boot].into_iter().find_map(|place| pair(image, place, suffix));
+        found.unwrap_or_default()
+    };
+    SUFFIXES.iter().flat_map(of).collect()
+}
+
+/// The shim, the GRUB that it starts, and what else belongs to them, all from one place
+fn pair(image: &mut impl Folder, place: &str, suffix: &str) -> Option<Vec<(String, String)>> {
+    let shim = located(image, place, format!("boot{suffix}.efi"))?;
+    // openSUSE's shim asks for a GRUB of the second name.
+    let grubs = [format!("grub{suffix}.efi"), "grub.efi".to_owned()];
+    let grub = grubs.into_iter().find_map(|name| located(image, place, name))?;
+    let bytes = image.bytes(&grub.1, GRUB_MAX)?;
+    if !bytes.windows(TFTP_MARK.len()).any(|window| window == TFTP_MARK) {
+        return None;
     }
-    found
+    let mut found = vec![shim, grub];
+    // What shim enrols keys with, under its two names.
+    let enrols = [format!("mm{suffix}.efi"), "MokManager.efi".to_owned()];
+    found.extend(enrols.into_iter().filter_map(|name| located(image, place, name)));
+    Some(found)
 }
 
 /// A loader by its usual name, and its path in the image
-fn located(image: &mut impl Folder, name: String) -> Option<(String, String)> {
+fn located(image: &mut impl Folder, place: &str, name: String) -> Option<(String, String)> {
     let paths = FOLDERS
         .iter()
-        .flat_map(|folder| [&name, &name.to_uppercase()].map(|name| format!("{folder}/{name}")));
+        .flat_map(|folder| [&name, &name.to_uppercase()].map(|name| format!("{place}{folder}/{name}")));
     let path = paths.into_iter().find(|path| image.exists(path))?;
     Some((name, path))
 }
@@ -162,7 +172,13 @@ impl Loaders {
         let name = CString::new(name).ok().filter(|name| !name.to_bytes().contains(&b'/'))?;
         Some(match self.get(&name)? {
             Place::Package { folder, file, .. } => format!("{folder}/{}", file.to_string_lossy()),
-            Place::Image { image, path, .. } => format!("/images/{image}/{}", path.to_string_lossy()),
+            Place::Image { image, path, .. } => {
+                let path = path.to_string_lossy();
+                match path.strip_prefix(BOOT) {
+                    Some(below) => format!("{} in the El Torito image of {image}", &below[1..]),
+                    None => format!("/images/{image}/{path}"),
+                }
+            }
         })
     }
 }
@@ -201,6 +217,24 @@ mod tests {
             ["bootx64.efi", "grubx64.efi", "MokManager.efi"]
         );
         assert_eq!(names(&[shim, ("EFI/BOOT/grub.efi", b"tsize")]), ["bootx64.efi", "grub.efi"]);
+    }
+
+    #[test]
+    fn loaders_of_one_place_go_together() {
+        let inside: [(&str, &[u8]); 2] =
+            [("[BOOT]/efi/boot/bootx64.efi", b"shim"), ("[BOOT]/efi/boot/grubx64.efi", b"tsize")];
+        let cd: [(&str, &[u8]); 2] = [("EFI/BOOT/BOOTX64.EFI", b"shim"), ("EFI/BOOT/grubx64.efi", b"a CD's")];
+        let find = |files: &[(&'static str, &'static [u8])]| find(&mut Files(files.to_vec()));
+        let found = find(&[&cd[..], &inside].concat());
+        assert_eq!(found.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["bootx64.efi", "grubx64.efi"]);
+        assert!(found.iter().all(|(_, path)| path.starts_with("[BOOT]/EFI/")), "{found:?}");
+        assert_eq!(find(&[cd[0], inside[1]]), [], "a shim here and a GRUB there are of two makers");
+        let own: [(&str, &[u8]); 2] = [cd[0], ("EFI/BOOT/grubx64.efi", b"tsize")];
+        assert!(find(&[&own[..], &inside].concat()).iter().all(|(_, path)| path.starts_with("EFI/")));
+        let mut loaders = Loaders::default();
+        loaders.add_image(0, "one", &found);
+        let place = "EFI/BOOT/bootx64.efi in the El Torito image of one";
+        assert_eq!(loaders.describe("bootx64.efi").unwrap(), place);
     }
 
     #[test]

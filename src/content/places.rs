@@ -5,7 +5,6 @@ mod made;
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::disc::Disc;
@@ -17,7 +16,7 @@ use super::root::{Root, Version};
 use super::stored::Stored;
 use crate::boot::image::Miss;
 use crate::boot::plan::Plan;
-use crate::boot::script::Catalogue;
+use crate::boot::script::{Asker, Catalogue};
 
 /// All places that bytes are served from
 #[derive(Debug)]
@@ -84,12 +83,12 @@ impl Places {
         }
     }
 
-    /// Opens what a path leads to for whoever asks from `peer`, as far as that is known: a text may be for it alone. Where the
+    /// Opens what a path leads to for who asks, as far as that is known: a text may be for it alone. Where the
     /// process has no descriptor left, `make_room` is to close some.
     pub(super) fn open(
         &mut self,
         path: &CStr,
-        peer: Option<Ipv4Addr>,
+        asker: Asker<'_>,
         make_room: &mut dyn FnMut(),
     ) -> Result<Found, Miss> {
         let opened = match self.site(path) {
@@ -103,7 +102,7 @@ impl Places {
             Err(Miss::NotFound) if self.is_folder(path) => Err(Miss::Directory),
             Err(Miss::NotFound) => match self.open_loader(path, make_room) {
                 Some(opened) => opened.map(Found::Stored),
-                None => self.text(path, peer),
+                None => self.text(path, asker),
             },
             opened => opened.map(Found::Stored),
         }
@@ -165,12 +164,14 @@ impl Places {
 
     /// The text at a path, generated or made from a template. It is written for this opening, and gone after it: as many bytes as
     /// [`crate::limits::GENERATED_BYTES_MAX`] allows at a time.
-    fn text(&mut self, path: &CStr, peer: Option<Ipv4Addr>) -> Result<Found, Miss> {
+    fn text(&mut self, path: &CStr, asker: Asker<'_>) -> Result<Found, Miss> {
         let beside = |path: &str| self.lies_beside(path);
         let catalogue = self.catalogue.as_ref().ok_or(Miss::NotFound)?;
-        let text = match catalogue.text(path.to_bytes(), peer, &beside) {
+        let heard = asker.address.and_then(|address| catalogue.plan().register().callers.at(address));
+        let asker = Asker { caller: asker.caller.or(heard.as_ref()), ..asker };
+        let text = match catalogue.text(path.to_bytes(), asker, &beside) {
             Some(text) => text,
-            None => self.made_from_template(path, peer).ok_or(Miss::NotFound)??,
+            None => self.made_from_template(path, asker.address).ok_or(Miss::NotFound)??,
         };
         Ok(Found::Generated(text.into_bytes().into()))
     }

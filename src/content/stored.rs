@@ -23,6 +23,8 @@ pub enum Placed {
         offset: u64,
         /// How many there are
         len: u64,
+        /// They are a file of the file system that firmware starts the image from (El Torito)
+        in_boot_image: bool,
     },
     /// Written when it is asked for
     Generated(String),
@@ -48,6 +50,8 @@ pub(super) enum Role {
     Whole,
     /// A file of an ISO image
     InIso,
+    /// A file of the file system that firmware starts an ISO image from
+    InBootImage,
 }
 
 /// Bytes of a file, of one version
@@ -116,7 +120,8 @@ impl Stored {
         let (offset, len) = (self.extents.from(0).offset, self.len());
         Some(match self.role {
             Role::Whole => Placed::File(path),
-            Role::InIso => Placed::Iso { image: path, offset, len },
+            Role::InIso => Placed::Iso { image: path, offset, len, in_boot_image: false },
+            Role::InBootImage => Placed::Iso { image: path, offset, len, in_boot_image: true },
         })
     }
 }

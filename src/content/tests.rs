@@ -13,6 +13,7 @@ use super::iso::testing::{ROOT, dots, image, record};
 use super::{Library, Placed, Snapshots, Tree};
 use crate::boot::image::{Form, ImageSource, Images, Miss, Origin};
 use crate::boot::plan::{ImageMenu, Mode, Network, Plan};
+use crate::boot::script::Asker;
 use crate::limits::{FRESH_TIME, SNAPSHOT_PIECE_BYTES};
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddr;
@@ -312,6 +313,10 @@ fn an_image_that_cannot_be_served_says_why() {
     let error = library.add(&ImageSource::new("x", Origin::Iso(path.clone()))).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: it is not an ISO 9660 image", path.display()));
     assert!(library.add(&ImageSource::new("x", Origin::Directory(path))).is_err());
+    for (path, kind) in [("/", "directory"), ("/dev/null", "device")] {
+        let error = library.add(&ImageSource::new("x", Origin::Iso(path.into()))).unwrap_err();
+        assert_eq!(error.to_string(), format!("{path}: it is a {kind}, not a file"));
+    }
 }
 
 /// A plan that serves 192.168.99.1, and a library whose only image boots
@@ -342,7 +347,7 @@ fn the_operators_file_goes_before_a_generated_one() {
     let mut tree = Tree::with_images(Some(&root), &library).unwrap();
     let generated = all(&mut tree, "pxelinux.cfg/default").unwrap();
     assert!(generated.starts_with(b"DEFAULT jammy\n"), "{}", String::from_utf8_lossy(&generated));
-    assert!(all(&mut tree, "EFI/centos/grub.cfg").unwrap().starts_with(b"configfile "));
+    assert!(all(&mut tree, "EFI/centos/grub.cfg").unwrap().starts_with(b"source "));
     assert_eq!(all(&mut tree, "pxelinux.cfg/01-02-00-00-00-00-01"), Err(Miss::NotFound));
     let text = tree.open(b"pxelinux.cfg/default", Form::Netascii).unwrap();
     assert!(tree.bytes(text.id).unwrap().starts_with(b"DEFAULT jammy\r\n"));
@@ -353,10 +358,10 @@ fn the_operators_file_goes_before_a_generated_one() {
     fs::write(root.join("pxelinux.cfg/default"), "mine").unwrap();
     assert_eq!(all(&mut tree, "pxelinux.cfg/default").unwrap(), b"mine");
     let path = root.canonicalize().unwrap().join("pxelinux.cfg/default");
-    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::File(path)));
+    assert_eq!(tree.place(Asker::default(), b"pxelinux.cfg/default"), Some(Placed::File(path)));
     fs::remove_file(root.join("pxelinux.cfg/default")).unwrap();
     let text = String::from_utf8(generated).unwrap();
-    assert_eq!(tree.place(None, b"pxelinux.cfg/default"), Some(Placed::Generated(text)));
+    assert_eq!(tree.place(Asker::default(), b"pxelinux.cfg/default"), Some(Placed::Generated(text)));
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::{listing, media, netascii, path};
 use crate::boot::image::{Form, Image, ImageId, Images, Miss};
 use crate::boot::plan::Plan;
 use crate::boot::register::Ticket;
+use crate::boot::script::Asker;
 use crate::limits::{FRESH_TIME, NETASCII_MAX, READ_AHEAD_BYTES};
 use crate::time::Instant;
 
@@ -69,10 +70,10 @@ impl Tree {
         self.table.close_idle();
     }
 
-    /// Where the bytes at `path` come from that a client at `peer` would get
-    pub fn place(&mut self, peer: Option<Ipv4Addr>, path: &[u8]) -> Option<Placed> {
+    /// Where the bytes at `path` come from that this client would get
+    pub fn place(&mut self, asker: Asker<'_>, path: &[u8]) -> Option<Placed> {
         self.set_key(b'o', path).ok()?;
-        let found = self.find(peer);
+        let found = self.find(asker);
         let template = self.places.template(plain(&self.key));
         let text = match found {
             Ok(Found::Stored(stored)) => return stored.placed(),
@@ -227,8 +228,8 @@ impl Tree {
     }
 
     /// What lies at the path in hand; where the process has no descriptor left, those of idle files make room
-    fn find(&mut self, peer: Option<Ipv4Addr>) -> Result<Found, Miss> {
-        self.places.open(plain(&self.key), peer, &mut || self.table.close_idle())
+    fn find(&mut self, asker: Asker<'_>) -> Result<Found, Miss> {
+        self.places.open(plain(&self.key), asker, &mut || self.table.close_idle())
     }
 
     /// The image that is open under the name in hand, where the name still means it
@@ -247,7 +248,7 @@ impl Tree {
     }
 
     /// Opens the image that the name in hand means
-    fn open_named(&mut self, peer: Option<Ipv4Addr>, path: &[u8], form: Form) -> Result<Image, Miss> {
+    fn open_named(&mut self, asker: Asker<'_>, path: &[u8], form: Form) -> Result<Image, Miss> {
         let mark = match form {
             Form::Octet => b'o',
             Form::Netascii => b'n',
@@ -256,7 +257,7 @@ impl Tree {
         if let Some(image) = self.reopen() {
             return Ok(image);
         }
-        let found = self.find(peer)?;
+        let found = self.find(asker)?;
         let (modified_s, version) = match &found {
             Found::Stored(stored) => (stored.modified_s, hash(&stored.content())),
             Found::Generated(text) => (0, hash(text)),
@@ -285,11 +286,11 @@ impl Tree {
 
 impl Images for Tree {
     fn open(&mut self, path: &[u8], form: Form) -> Result<Image, Miss> {
-        self.open_named(None, path, form)
+        self.open_named(Asker::default(), path, form)
     }
 
     fn open_for(&mut self, peer: Ipv4Addr, path: &[u8], form: Form) -> Result<Image, Miss> {
-        self.open_named(Some(peer), path, form)
+        self.open_named(Asker { address: Some(peer), caller: None }, path, form)
     }
 
     fn report(&mut self, peer: Ipv4Addr, path: &[u8]) -> Option<Result<(Image, Option<Ticket>), Miss>> {

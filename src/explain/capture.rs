@@ -101,6 +101,7 @@ fn hear<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::script::Asker;
     use crate::config::testing::load;
     use crate::content::Placed;
 
@@ -111,7 +112,7 @@ mod tests {
             false
         }
 
-        fn place(&self, _: &str, _: Option<Ipv4Addr>) -> Option<Placed> {
+        fn place(&self, _: &str, _: Asker<'_>) -> Option<Placed> {
             None
         }
     }

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::request::Machine;
 use super::{Row, local_name};
-use crate::boot::plan::{Chosen, Plan};
-use crate::boot::script::Server;
+use crate::boot::plan::{Chosen, LoaderName, Mode, Plan};
+use crate::boot::script::{Asker, Server};
 use crate::config::Files;
 use crate::content::Placed;
 use crate::wire::ethernet::MacAddr;
@@ -16,8 +16,8 @@ pub trait Served {
     /// Whether one of that name is served
     fn exists(&self, name: &str) -> bool;
 
-    /// Where what is served at that name comes from, for whoever asks from `peer`
-    fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed>;
+    /// Where what is served at that name comes from, for who asks
+    fn place(&self, name: &str, asker: Asker<'_>) -> Option<Placed>;
 }
 
 impl Served for Files {
@@ -25,12 +25,12 @@ impl Served for Files {
         Self::exists(self, name)
     }
 
-    fn place(&self, name: &str, peer: Option<Ipv4Addr>) -> Option<Placed> {
-        Self::place(self, name, peer)
+    fn place(&self, name: &str, asker: Asker<'_>) -> Option<Placed> {
+        Self::place(self, name, asker)
     }
 }
 
-/// What comes after the boot files of some stages; each configuration is told once
+/// What comes after the boot files of some stages; each configuration is told once. True: some configuration is there.
 pub(super) fn write(
     out: &mut String,
     plan: &Plan,
@@ -38,13 +38,16 @@ pub(super) fn write(
     machine: &Machine<'_>,
     ip: Option<Ipv4Addr>,
     files: &impl Served,
-) {
-    let mut told: Vec<String> = Vec::new();
+) -> bool {
+    let (mut told, mut has_any): (Vec<String>, bool) = (Vec::new(), false);
     for row in rows {
-        let Some(file) = row.file.as_deref().and_then(|file| local_name(file, plan, &row.answer)) else {
-            continue;
-        };
+        let file = row.file.as_deref().and_then(|file| local_name(file, plan, &row.answer));
+        // U-Boot asks for a configuration, whatever file it is given.
+        let Some(file) = file.or((row.loader == LoaderName::UBoot).then_some(U_BOOT)) else { continue };
         let peer = ip.or(row.answer.machine.and_then(|machine| machine.address));
+        // Where there is no DHCP of this server's, nothing is heard of who asks.
+        let caller = Some(&row.caller).filter(|_| row.answer.mode != Mode::Off);
+        let place = |name: &str| files.place(name, Asker { address: peer, caller });
         let names = names(file, machine, peer, row.answer.network.address);
         let Some(last) = names.last() else { continue };
         let mut tell = |out: &mut String, name: &str, place: Option<&Placed>| {
@@ -53,14 +56,14 @@ pub(super) fn write(
                 write_place(out, name, place);
             }
         };
-        if !names.iter().any(|name| name == file) {
-            tell(out, file, files.place(file, peer).as_ref());
+        if file != U_BOOT && !names.iter().any(|name| name == file) {
+            tell(out, file, place(file).as_ref());
         }
         if file.ends_with("pxelinux.0") {
             let library = beside(file, "ldlinux.c32");
-            tell(out, &library, files.place(&library, peer).as_ref());
+            tell(out, &library, place(&library).as_ref());
         }
-        let Some((name, place)) = names.iter().find_map(|name| Some((name, files.place(name, peer)?))) else {
+        let Some((name, found)) = names.iter().find_map(|name| Some((name, place(name)?))) else {
             let first = names
                 .first()
                 .filter(|first| *first != last)
@@ -68,17 +71,23 @@ pub(super) fn write(
             tell(out, &format!("{first}{last}"), None);
             continue;
         };
-        tell(out, name, Some(&place));
-        if let Placed::Generated(text) = &place {
+        has_any = true;
+        tell(out, name, Some(&found));
+        if let Placed::Generated(text) = &found {
             for path in loaded(text, row.answer.network.address) {
-                tell(out, path, files.place(path, peer).as_ref());
+                tell(out, path, place(path).as_ref());
             }
             for path in templates(text, row.answer.network.address, plan) {
-                tell(out, &path, files.place(&path, peer).as_ref());
+                tell(out, &path, place(&path).as_ref());
             }
         }
     }
-    write_other_templates(out, plan, machine, rows, &told, |path, peer| files.place(path, ip.or(peer)));
+    let place = |path: &str, row: &Row<'_>| {
+        let address = ip.or(row.answer.machine.and_then(|machine| machine.address));
+        files.place(path, Asker { address, caller: Some(&row.caller) })
+    };
+    write_other_templates(out, plan, machine, rows, &told, place);
+    has_any
 }
 
 /// The texts of templates that nothing above names, where nothing above names any: a configuration of the operator's own may do so
@@ -88,15 +97,15 @@ fn write_other_templates(
     machine: &Machine<'_>,
     rows: &[Row<'_>],
     told: &[String],
-    place: impl Fn(&str, Option<Ipv4Addr>) -> Option<Placed>,
+    place: impl Fn(&str, &Row<'_>) -> Option<Placed>,
 ) {
     if told.iter().any(|path| plan.templates().find(path).is_some()) {
         return;
     }
-    let peer = rows.first().and_then(|row| row.answer.machine?.address);
+    let Some(row) = rows.first() else { return };
     for set in plan.templates().sets() {
         for path in set.paths(&machine.mac.hyphenated().to_string()) {
-            write_place(out, &path, place(&path, peer).as_ref());
+            write_place(out, &path, place(&path, row).as_ref());
         }
     }
 }
@@ -122,6 +131,26 @@ fn templates(text: &str, server: Ipv4Addr, plan: &Plan) -> Vec<String> {
     paths
 }
 
+/// In place of a boot file, where U-Boot has none
+const U_BOOT: &str = "";
+
+/// The items of a ROM's menu, and what each boots
+pub(super) fn write_menu(out: &mut String, rows: &[Row<'_>]) {
+    let Some((row, menu)) = rows.iter().find_map(|row| Some((row, row.answer.menu?))) else { return };
+    for (item, number) in menu.items.iter().zip(1..) {
+        let boot =
+            || item.boot_of(row.arch, row.answer.loader).map_or("nothing".to_owned(), ToString::to_string);
+        let what = match &item.image {
+            Some(assigned) => format!("image {} by {}", assigned.image, boot()),
+            None if item.boot.is_some() => boot(),
+            None if item.servers.is_empty() => "the local disk".to_owned(),
+            None => "another server".to_owned(),
+        };
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(out, "  item {number} of the menu, {}: {what}", item.text);
+    }
+}
+
 /// The image that the answer names, in words
 pub(super) fn image(chosen: &Chosen<'_>) -> String {
     match &chosen.assigned.args {
@@ -139,7 +168,7 @@ fn names(file: &str, machine: &Machine<'_>, ip: Option<Ipv4Addr>, server: Ipv4Ad
         let mac = (machine.mac != MacAddr::ZERO).then(|| format!("01-{}", machine.mac.hyphenated()));
         uuid.into_iter().chain(mac).chain(address)
     };
-    if lower.ends_with("pxelinux.0") {
+    if lower.ends_with("pxelinux.0") || file == U_BOOT {
         let folder = beside(file, "pxelinux.cfg");
         return who().chain(["default".to_owned()]).map(|name| format!("{folder}/{name}")).collect();
     }
@@ -162,8 +191,9 @@ fn write_place(out: &mut String, name: &str, place: Option<&Placed>) {
     // Writing to a `String` cannot fail.
     let _ = match place {
         Some(Placed::File(path)) => writeln!(out, "  {name}: {}", path.display()),
-        Some(Placed::Iso { image, offset, len }) => {
-            writeln!(out, "  {name}: {len} bytes at {offset} in {}", image.display())
+        Some(Placed::Iso { image, offset, len, in_boot_image }) => {
+            let boot = if *in_boot_image { ", in its El Torito image" } else { "" };
+            writeln!(out, "  {name}: {len} bytes at {offset} in {}{boot}", image.display())
         }
         Some(Placed::Generated(text)) => {
             let _ = writeln!(out, "  {name}: generated");

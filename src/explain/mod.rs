@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::args::Explain;
 use crate::boot::client::{Arch, Client, Wants};
 use crate::boot::plan::{Answer, BOOT_FILE_MAX, LoaderName, Name, Network, Once, Plan, Reason, Who};
+use crate::boot::register::Caller;
 use crate::boot::script::Server;
 use crate::config::{self, mode_name};
 use crate::log::why;
@@ -47,6 +48,8 @@ pub struct Row<'p> {
     pub loader: LoaderName,
     /// What it can fetch by
     pub wants: Wants,
+    /// Who asks, as it is remembered for the loaders that follow
+    pub caller: Caller,
     /// The plan's answer
     pub answer: Answer<'p>,
     /// The file or URL as it is sent
@@ -69,7 +72,7 @@ pub fn row<'p>(
 ) -> Result<Row<'p>, String> {
     let mut bytes = [0; 1472];
     let len = request::emit(stage, machine, &mut bytes)
-        .map_err(|_| "the classes and the circuit do not fit a DHCP request".to_owned())?;
+        .map_err(|_| "the classes and the ids of a relay do not fit a DHCP request".to_owned())?;
     let message = Message::parse(&bytes[..len]).map_err(|error| error.to_string())?;
     row_of(&message, plan, network, ip, exists)
 }
@@ -103,7 +106,8 @@ fn row_of<'p>(
         (Some(arch), LoaderName::Ipxe) => format!("{arch} ipxe"),
         _ => loader.as_str().to_owned(),
     };
-    Ok(Row { stage, arch: client.arch, loader, wants: client.wants, exists: local.map(exists), answer, file })
+    let (arch, wants, exists) = (client.arch, client.wants, local.map(exists));
+    Ok(Row { stage, arch, loader, wants, caller: Caller::of(&client), answer, file, exists })
 }
 
 /// The name below the root that a boot file is, where this server holds it
@@ -169,11 +173,14 @@ pub fn explain(
     files: &impl Served,
 ) -> Result<String, String> {
     let mac = arguments.mac.as_deref().unwrap_or_default();
+    let circuit = arguments.circuit.as_deref().map(agent_id).transpose()?;
+    let remote = arguments.remote.as_deref().map(agent_id).transpose()?;
     let machine = Machine {
         mac: mac.parse().map_err(|error| format!("--mac {mac}: {error}"))?,
         uuid: arguments.uuid.as_deref().map(config::uuid).transpose()?,
         relay: arguments.relay,
-        circuit: arguments.circuit.as_deref(),
+        circuit: circuit.as_deref(),
+        remote: remote.as_deref(),
         vendor: arguments.vendor.as_deref(),
         user_class: arguments.user_class.as_deref(),
     };
@@ -201,6 +208,11 @@ pub fn explain(
     Ok(out)
 }
 
+/// What a relay says, as rules write it: text, or hex
+fn agent_id(text: &str) -> Result<Vec<u8>, String> {
+    text.strip_prefix("0x").map_or_else(|| Ok(text.as_bytes().to_vec()), config::hex)
+}
+
 /// All that is told of a machine
 fn write_machine(
     out: &mut String,
@@ -217,8 +229,9 @@ fn write_machine(
         write_rate(out, plan, ip, first);
     }
     write_rows(rows, config, out);
-    files::write(out, plan, rows, machine, ip, files);
-    if rows.iter().all(|row| row.file.is_none() && !row.answer.is_local()) {
+    files::write_menu(out, rows);
+    let is_configured = files::write(out, plan, rows, machine, ip, files);
+    if !is_configured && rows.iter().all(|row| row.file.is_none() && !row.answer.is_local()) {
         let _ = writeln!(out, "  it boots nothing from here: no rule matches it");
     }
 }
@@ -326,6 +339,8 @@ mod tests {
 
     use super::*;
     use crate::args::{Command, CommandLine};
+    use crate::boot::client::Loader;
+    use crate::boot::script::Asker;
     use crate::config::testing::{EXAMPLE, load};
     use crate::content::Placed;
 
@@ -337,7 +352,7 @@ mod tests {
             name == "lpxelinux.0"
         }
 
-        fn place(&self, name: &str, _: Option<Ipv4Addr>) -> Option<Placed> {
+        fn place(&self, name: &str, _: Asker<'_>) -> Option<Placed> {
             self.exists(name).then(|| Placed::File(Path::new("/data/pxe").join(name)))
         }
     }
@@ -378,6 +393,64 @@ mod tests {
             said.contains("its files share 2500M bit/s with all of eth0: where that is full, who began"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn the_items_of_a_menu_are_told() {
+        let menu = "[[menu]]\nmatch = { arch = \"x64-uefi\" }\nitems = [{ name = \"Install\", image = \"centos7\" }, \
+                    { name = \"Other\", file = \"other.efi\" }, { name = \"Disk\", local = true }, \
+                    { name = \"WDS\", server = \"192.168.99.7\", type = 2 }]\n\
+                    [[boot]]\nmatch = { arch = \"x64-uefi\" }\nfile = \"shimx64.efi\"\n";
+        let said = said(&format!("{EXAMPLE}{menu}"), "--mac 02:00:00:00:00:01 --arch x64-uefi --loader rom");
+        let items: Vec<_> = said.lines().filter(|line| line.contains("of the menu")).collect();
+        assert_eq!(
+            items,
+            [
+                "  item 1 of the menu, Install: image centos7 by shimx64.efi",
+                "  item 2 of the menu, Other: other.efi",
+                "  item 3 of the menu, Disk: the local disk",
+                "  item 4 of the menu, WDS: another server",
+            ],
+            "{said}"
+        );
+    }
+
+    /// Generated for U-Boot alone
+    struct Arm;
+
+    impl Served for Arm {
+        fn exists(&self, _: &str) -> bool {
+            false
+        }
+
+        fn place(&self, name: &str, asker: Asker<'_>) -> Option<Placed> {
+            let is_u_boot = asker.caller?.client(None).loader == Loader::UBoot;
+            (is_u_boot && name == "pxelinux.cfg/default").then(|| Placed::Generated("DEFAULT a".to_owned()))
+        }
+    }
+
+    #[test]
+    fn u_boot_finds_a_configuration_without_a_boot_file() {
+        let Command::Explain(arguments) = CommandLine::try_parse_from(
+            "reveille explain --mac 02:00:00:00:00:01 --arch arm64-u-boot".split(' '),
+        )
+        .unwrap()
+        .command
+        else {
+            panic!("explain");
+        };
+        let (plan, _) = load(EXAMPLE).unwrap();
+        let told = explain(&arguments, &plan, None, &Arm).unwrap();
+        assert!(told.ends_with("  pxelinux.cfg/default: generated\n    DEFAULT a\n"), "{told}");
+        let none = explain(&arguments, &plan, None, &Pxelinux).unwrap();
+        assert!(none.ends_with("it boots nothing from here: no rule matches it\n"), "{none}");
+    }
+
+    #[test]
+    fn relays_ids_are_written_as_in_rules() {
+        assert_eq!(agent_id("rack-7"), Ok(b"rack-7".to_vec()));
+        assert_eq!(agent_id("0x0004"), Ok(vec![0, 4]));
+        assert!(agent_id("0x4").is_err());
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub struct Machine<'a> {
     /// The relay that sends its requests on
     pub relay: Option<Ipv4Addr>,
     /// The circuit that its relay names
-    pub circuit: Option<&'a str>,
+    pub circuit: Option<&'a [u8]>,
+    /// The remote id that its relay names
+    pub remote: Option<&'a [u8]>,
     /// Its vendor class, in place of its stage's usual one
     pub vendor: Option<&'a str>,
     /// Its user class, in place of its stage's usual one
@@ -44,7 +46,7 @@ pub struct Machine<'a> {
 /// Writes the stage's DISCOVER; returns its length
 ///
 /// # Errors
-/// [`Full`] where the classes or the circuit that an operator asks about are too long.
+/// [`Full`] where the classes or the ids of a relay that an operator asks about are too long.
 pub fn emit(stage: Stage, machine: &Machine<'_>, out: &mut [u8]) -> Result<usize, Full> {
     let mut chaddr = [0; 16];
     chaddr[..6].copy_from_slice(&machine.mac.0);
@@ -79,9 +81,15 @@ pub fn emit(stage: Stage, machine: &Machine<'_>, out: &mut [u8]) -> Result<usize
     if let Some(uuid) = uuid.filter(|_| stage != Stage::Grub) {
         writer.option(code::PXE_UUID, &[&[0], &uuid.0[..]].concat())?;
     }
-    if let Some(circuit) = machine.circuit {
-        let len = u8::try_from(circuit.len()).map_err(|_| Full)?;
-        writer.option(code::RELAY_AGENT, &[&[1, len], circuit.as_bytes()].concat())?;
+    let mut agent = Vec::new();
+    for (code, id) in [(1, machine.circuit), (2, machine.remote)] {
+        if let Some(id) = id {
+            agent.extend([code, u8::try_from(id.len()).map_err(|_| Full)?]);
+            agent.extend_from_slice(id);
+        }
+    }
+    if !agent.is_empty() {
+        writer.option(code::RELAY_AGENT, &agent)?;
     }
     Ok(writer.finish())
 }

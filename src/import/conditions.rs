@@ -15,6 +15,7 @@ pub(super) enum Key {
     Vendor,
     UserClass,
     Circuit,
+    Remote,
 }
 
 impl Key {
@@ -29,6 +30,7 @@ impl Key {
             Self::Vendor => "vendor",
             Self::UserClass => "user-class",
             Self::Circuit => "circuit",
+            Self::Remote => "remote",
         }
     }
 

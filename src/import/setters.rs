@@ -23,9 +23,10 @@ pub(super) fn read(lines: &[Line], networks: &Networks, tags: &mut Tags, report:
             "dhcp-vendorclass" => pattern(Key::Vendor, &value),
             "dhcp-userclass" => user_class(&value),
             "dhcp-mac" => mac(&value),
-            "dhcp-circuitid" => circuit(&value),
-            "dhcp-remoteid" | "dhcp-subscrid" => {
-                Err("of what relays add, `match` looks at the circuit id only".to_owned())
+            "dhcp-circuitid" => agent_id(Key::Circuit, &value),
+            "dhcp-remoteid" => agent_id(Key::Remote, &value),
+            "dhcp-subscrid" => {
+                Err("of what relays add, `match` looks at the circuit id and the remote id only".to_owned())
             }
             "dhcp-name-match" => {
                 Err("`match` does not look at the name that a client gives itself".to_owned())
@@ -135,13 +136,14 @@ fn mac(text: &str) -> Result<Conditions, String> {
     }
 }
 
-fn circuit(text: &str) -> Result<Conditions, String> {
+/// What a relay says of a client's place
+fn agent_id(key: Key, text: &str) -> Result<Conditions, String> {
     let is_hex = text.contains(':')
         && text.split(':').all(|byte| u8::from_str_radix(byte, 16).is_ok() && byte.len() == 2);
     if is_hex {
-        Ok(Conditions::one(Key::Circuit, format!("0x{}", text.replace(':', "").to_ascii_lowercase())))
+        Ok(Conditions::one(key, format!("0x{}", text.replace(':', "").to_ascii_lowercase())))
     } else if values::is_literal(text) && !text.starts_with("0x") {
-        Ok(Conditions::one(Key::Circuit, text))
+        Ok(Conditions::one(key, text))
     } else {
         Err(format!("`{text}` is no text that a pattern can hold"))
     }

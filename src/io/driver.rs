@@ -28,6 +28,7 @@ use crate::boot::plan::Plan;
 use crate::content::{Mounted, Tree};
 use crate::limits::{ACCEPT_PAUSE, ACCEPT_TURN, STOP_TIME};
 use crate::proto::outbox::{Outbox, Port};
+use crate::proto::wires::Wires;
 use crate::shard::Shard;
 use crate::stats::Stats;
 use crate::store::Committer;
@@ -48,8 +49,8 @@ pub enum Way {
 /// What the rest of the program tells a shard
 #[derive(Debug)]
 pub enum Control {
-    /// A new plan is in force
-    Plan(Arc<Plan>),
+    /// A new plan is in force, and these wires where their rates have changed
+    Plan(Arc<Plan>, Option<Arc<Wires>>),
     /// These images are served from now on
     Images(Box<Mounted>),
     /// Nothing new begins; what has begun ends within [`STOP_TIME`]
@@ -237,9 +238,12 @@ impl Driver {
     fn hear(&mut self) -> bool {
         while let Ok(control) = self.control.try_recv() {
             match control {
-                Control::Plan(plan) => {
+                Control::Plan(plan, wires) => {
                     self.own = OwnAddresses::of(&plan);
                     self.shard.on_plan(plan);
+                    if let Some(wires) = wires {
+                        self.shard.share_wires(self.clock.now(), wires);
+                    }
                     // Files that nobody reads are let go, so that their file system can be unmounted.
                     self.shard.images().close_idle();
                 }

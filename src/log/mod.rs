@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::boot::client::{Arch, Loader};
-use crate::boot::plan::{LoaderName, Plan, Reason};
+use crate::boot::plan::{LoaderName, MenuItem, Plan, Reason};
 use crate::note::{Advice, Asked, DhcpNote, Got, Note, Outcome, TransferNote};
 use crate::settings::LogFormat;
 use crate::time::Instant;
@@ -94,7 +94,14 @@ impl Line<'_> {
         if let Some(relay) = note.relay {
             write!(f, " via {relay}")?;
         }
-        write!(f, ": {} → {}", asked(note.asked), Gift(note.got))?;
+        write!(f, ": {}", asked(note.asked))?;
+        if let Asked::BootServer(Some(kind)) = note.asked {
+            match kind.checked_sub(MenuItem::OWN_KINDS) {
+                Some(before) => write!(f, " for item {}", before + 1)?,
+                None => write!(f, " of type {kind}")?,
+            }
+        }
+        write!(f, " → {}", Gift(note.got))?;
         let gives = !matches!(note.got, Got::Nothing(_) | Got::Noted | Got::Nak(_));
         if !gives || (note.file.is_empty() && matches!(note.reason, Reason::NotABoot)) {
             return Ok(());

@@ -96,6 +96,14 @@ fn a_line_a_decision() {
         (system, "system: DISCOVER → OFFER 192.168.99.60"),
         (release, "x64-uefi: RELEASE → noted"),
         (
+            DhcpNote { asked: Asked::BootServer(Some(0x8001)), got: Got::BootServerAck, ..dhcp() },
+            "x64-uefi: BOOT SERVER for item 2 → boot server ACK, bootx64.efi (rule 2, r.toml:18)",
+        ),
+        (
+            DhcpNote { asked: Asked::BootServer(Some(2)), got: Got::Noted, file: Text::EMPTY, ..dhcp() },
+            "x64-uefi: BOOT SERVER of type 2 → noted",
+        ),
+        (
             DhcpNote { got: Got::Nothing(DropReason::NoAddress), file: Text::EMPTY, ..dhcp() },
             "x64-uefi: DISCOVER → no answer: no free address",
         ),

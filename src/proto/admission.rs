@@ -45,7 +45,6 @@ struct Waiter {
     sender: Sender,
     client: Ipv4Addr,
     what: What,
-    wire: usize,
     /// Tells it from others that had its place
     order: u64,
 }
@@ -80,6 +79,8 @@ pub struct Admission {
     by_sender: HashMap<Sender, usize>,
     /// By wire: tickets, and the waiters that have them. What is gone stays until it comes up.
     queues: Vec<BinaryHeap<Reverse<(u32, u64, usize)>>>,
+    /// Those that waited for a wire that has no bound any more
+    freed: Vec<(u64, usize)>,
     /// When who waits is sent something, in order
     trickles: VecDeque<(Instant, u64, usize)>,
     orders: u64,
@@ -96,10 +97,27 @@ impl Admission {
             waiters: Vec::new(),
             vacant: Vec::new(),
             by_sender: HashMap::new(),
+            freed: Vec::new(),
             trickles: VecDeque::new(),
             orders: 0,
             held: 0,
             longest: Duration::ZERO,
+        }
+    }
+
+    /// The wires have other rates from here on, or none. Who waits goes on waiting in the same order, where there is still a bound.
+    pub fn on_wires(&mut self, now: Instant, wires: Arc<Wires>) {
+        self.wires = wires;
+        self.freed.clear();
+        self.queues = (0..self.wires.len()).map(|_| BinaryHeap::new()).collect();
+        for (place, waiter) in self.waiters.iter().enumerate() {
+            let Some(waiter) = waiter else { continue };
+            let Some(wire) = self.wires.to(waiter.client) else {
+                self.freed.push((waiter.order, place));
+                continue;
+            };
+            let ticket = self.wires.ticket(now, waiter.client);
+            self.queues[wire].push(Reverse((ticket, waiter.order, place)));
         }
     }
 
@@ -116,7 +134,7 @@ impl Admission {
 
     /// How many of `wanted` bytes may be written on a connection now; 0: [`Admission::poll`] says when
     pub fn admits_bytes(&mut self, now: Instant, client: Ipv4Addr, connection: u64, wanted: u64) -> u64 {
-        let bytes = wanted.min(ADMITTED_BYTES);
+        let bytes = if self.wires.to(client).is_some() { wanted.min(ADMITTED_BYTES) } else { wanted };
         if self.admits(now, Sender::Connection(connection), client, What::Bytes(bytes)) { bytes } else { 0 }
     }
 
@@ -150,7 +168,7 @@ impl Admission {
         }
         self.wires.on_held(now, client);
         self.orders += 1;
-        let waiter = Waiter { sender, client, what, wire, order: self.orders };
+        let waiter = Waiter { sender, client, what, order: self.orders };
         let place = self.vacant.pop().unwrap_or(self.waiters.len());
         if place == self.waiters.len() {
             self.waiters.push(None);
@@ -172,11 +190,17 @@ impl Admission {
             |(wire, queue): (usize, &BinaryHeap<_>)| (!queue.is_empty()).then(|| self.wires.free_at(wire));
         let freed = self.queues.iter().enumerate().filter_map(free).min();
         let trickle = self.trickles.front().map(|&(at, ..)| at);
-        [freed, trickle].into_iter().flatten().min()
+        let unbound = (!self.freed.is_empty()).then_some(Instant::ZERO);
+        [unbound, freed, trickle].into_iter().flatten().min()
     }
 
     /// The next who may send
     pub fn poll(&mut self, now: Instant) -> Option<Admitted> {
+        while let Some((order, place)) = self.freed.pop() {
+            if self.is_current(order, place) {
+                return self.admit(now, place);
+            }
+        }
         while let Some(&(at, order, place)) = self.trickles.front()
             && at <= now
         {
@@ -189,17 +213,22 @@ impl Admission {
         for wire in 0..self.queues.len() {
             if self.first(wire).is_some() && self.wires.free_at(wire) <= now {
                 let Reverse((_, _, place)) = self.queues[wire].pop()?;
-                let waiter = self.remove(place)?;
-                if let Some(waited) = self.wires.on_admitted(now, waiter.client)
-                    && waited >= WAIT_MIN
-                {
-                    self.held += 1;
-                    self.longest = self.longest.max(waited);
-                }
-                return Some(self.release(now, &waiter));
+                return self.admit(now, place);
             }
         }
         None
+    }
+
+    /// It has its turn
+    fn admit(&mut self, now: Instant, place: usize) -> Option<Admitted> {
+        let waiter = self.remove(place)?;
+        if let Some(waited) = self.wires.on_admitted(now, waiter.client)
+            && waited >= WAIT_MIN
+        {
+            self.held += 1;
+            self.longest = self.longest.max(waited);
+        }
+        Some(self.release(now, &waiter))
     }
 
     /// The lowest ticket that waits for a wire
@@ -218,7 +247,7 @@ impl Admission {
     }
 
     fn release(&self, now: Instant, waiter: &Waiter) -> Admitted {
-        self.on_way(now, waiter.client, waiter.wire, waiter.what);
+        self.on_way(now, waiter.client, waiter.what);
         match (waiter.sender, waiter.what) {
             (_, What::Window(route, window)) => Admitted::Window { route, window, is_all: true },
             (Sender::Connection(connection), What::Bytes(bytes)) => Admitted::Bytes { connection, bytes },
@@ -232,8 +261,8 @@ impl Admission {
         let (route, window) = match (waiter.sender, waiter.what) {
             (Sender::Connection(connection), What::Bytes(bytes)) => {
                 let bytes = bytes.min(TRICKLE_BYTES);
-                let (client, wire) = (waiter.client, waiter.wire);
-                self.on_way(now, client, wire, What::Bytes(bytes));
+                let client = waiter.client;
+                self.on_way(now, client, What::Bytes(bytes));
                 return Some(Admitted::Bytes { connection, bytes });
             }
             (_, What::Window(route, window)) => (route, window),
@@ -245,15 +274,17 @@ impl Admission {
             return Some(self.release(now, &waiter));
         }
         waiter.what = What::Window(route, rest);
-        let (client, wire) = (waiter.client, waiter.wire);
-        self.on_way(now, client, wire, What::Window(route, first));
+        let client = waiter.client;
+        self.on_way(now, client, What::Window(route, first));
         Some(Admitted::Window { route, window: first, is_all: false })
     }
 
     /// Something is sent to a client that waited: it has been here
-    fn on_way(&self, now: Instant, client: Ipv4Addr, wire: usize, what: What) {
-        self.wires.take(now, wire, what.on_wire());
-        self.wires.ticket(now, client);
+    fn on_way(&self, now: Instant, client: Ipv4Addr, what: What) {
+        if let Some(wire) = self.wires.to(client) {
+            self.wires.take(now, wire, what.on_wire());
+            self.wires.ticket(now, client);
+        }
     }
 
     fn remove(&mut self, place: usize) -> Option<Waiter> {
@@ -383,6 +414,64 @@ mod tests {
         // The window left bit by bit: its client is held back still.
         let (held, longest) = admission.held();
         assert!(held == 1 && longest > Duration::from_secs(8), "{held} {longest}");
+    }
+
+    /// The same wire, of so many Mbit/s
+    fn with_rate(admission: &mut Admission, now: Instant, mbit: &[u64]) {
+        let whom = vec![Cidr::new([10, 0, 0, 0].into(), 8)];
+        let rate = |mbit: &u64| Rate {
+            of: "eth0".into(),
+            whom: whom.clone(),
+            bits_per_s: mbit * 1_000_000,
+            within: None,
+        };
+        let rates: Vec<_> = mbit.iter().map(rate).collect();
+        let wires = admission.wires.with_rates(&rates);
+        admission.on_wires(now, Arc::new(wires));
+    }
+
+    #[test]
+    fn another_rate_leaves_those_who_wait_in_their_order() {
+        let mut admission = admission();
+        fill(&mut admission, 900_000);
+        assert!(!admission.admits_window(START, route(1), window(64)));
+        assert_eq!(admission.admits_bytes(START, client(2), 22, 1 << 20), 0);
+        assert!(!admission.admits_window(START, route(3), window(64)));
+        admission.forget(22);
+        assert_eq!(admission.admits_bytes(START, client(2), 23, 1 << 20), 0);
+        with_rate(&mut admission, START, &[10]);
+        let all = admitted(&mut admission, START + Duration::from_secs(1));
+        let whose = |(_, what): &(Instant, Admitted)| match what {
+            Admitted::Window { route, is_all, .. } => (*route.to.ip(), *is_all),
+            Admitted::Bytes { connection, .. } => (client(2), *connection == 23),
+        };
+        let whose: Vec<_> = all.iter().map(whose).collect();
+        assert_eq!(whose, [1, 2, 3].map(|n| (client(n), true)));
+        // 64 blocks of 1510 bytes take 77 ms at 10 Mbit/s.
+        let waited = all[1].0.since(all[0].0);
+        assert!(waited > Duration::from_millis(60) && waited < Duration::from_millis(80), "{waited}");
+    }
+
+    #[test]
+    fn where_the_rate_is_gone_all_go_at_once_and_nobody_waits_again_until_there_is_one() {
+        let mut admission = admission();
+        fill(&mut admission, 900_000);
+        assert!(!admission.admits_window(START, route(1), window(64)));
+        assert_eq!(admission.admits_bytes(START, client(2), 22, 1 << 20), 0);
+        assert_eq!(admission.admits_bytes(START, client(3), 33, 1 << 20), 0);
+        with_rate(&mut admission, START, &[]);
+        admission.forget(33);
+        assert!(admission.next_deadline().is_some_and(|at| at <= START));
+        let one = admission.poll(START).expect("it waited");
+        let two = admission.poll(START).expect("it waited");
+        assert!(matches!(one, Admitted::Bytes { connection: 22, .. }), "{one:?}");
+        assert!(matches!(two, Admitted::Window { is_all: true, .. }), "{two:?}");
+        assert_eq!(admission.poll(START), None);
+        assert!(admission.admits_window(START, route(1), window(64)));
+        assert_eq!(admission.admits_bytes(START, client(2), 22, 1 << 30), 1 << 30, "all of it");
+        with_rate(&mut admission, START, &[100]);
+        fill(&mut admission, 1_000);
+        assert!(!admission.admits_window(START, route(1), window(64)));
     }
 
     #[test]

@@ -17,7 +17,6 @@ use super::outbox::{Datagram, Outbox, Port, Route};
 use super::tally::Tally;
 use crate::boot::client::{Client, Loader, Wants};
 use crate::boot::plan::{Answer, BOOT_FILE_MAX, BootFile, Mode, Plan, network_boots};
-use crate::boot::register::Seen;
 use crate::limits::SLOT_BYTES;
 use crate::note::{Advice, Asked, DhcpNote, Got, Note, Text};
 use crate::stats::{DropReason, Stats};
@@ -226,12 +225,9 @@ impl<'a> Exchange<'a> {
         fits
     }
 
-    /// Remembers who asks as the one at this address
-    pub fn see(&self, address: Ipv4Addr) {
-        let Client { mac, uuid, arch, .. } = self.client;
-        if mac != MacAddr::ZERO {
-            self.plan.register().see(address, Seen { mac, uuid, arch });
-        }
+    /// Remembers who asks as the one that has this address
+    pub(crate) fn remember(&self, address: Ipv4Addr) {
+        self.plan.register().callers.remember(address, &self.client);
     }
 
     /// Leaves the request without an answer: counted and noted

@@ -5,6 +5,7 @@
 //! last, whichever shard serves them: the lower the number, the sooner its turn.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::boot::plan::Rate;
@@ -48,7 +49,7 @@ impl Wire {
     }
 }
 
-/// A client's place in the order; found by its address
+/// A client's place in the order; [`Clients`] has them by address
 #[derive(Debug, Default)]
 struct Holder {
     /// Its address and its ticket, 32 bits each; 0: nobody's
@@ -59,12 +60,18 @@ struct Holder {
     held_ms: AtomicU32,
 }
 
+/// Who is served, in which order
+#[derive(Debug)]
+struct Clients {
+    holders: Box<[Holder]>,
+    next: AtomicU32,
+}
+
 /// The wires of a plan
 #[derive(Debug)]
 pub struct Wires {
     wires: Vec<Wire>,
-    holders: Box<[Holder]>,
-    next: AtomicU32,
+    clients: Arc<Clients>,
 }
 
 fn ns(at: Instant) -> u64 {
@@ -74,15 +81,20 @@ fn ns(at: Instant) -> u64 {
 impl Wires {
     /// The wires with these rates; `None`: there is no bound, and nothing to do
     pub fn new(rates: &[Rate]) -> Option<Self> {
-        if rates.is_empty() {
-            return None;
-        }
+        let holders = || (0..TICKETS_MAX).map(|_| Holder::default()).collect();
+        let clients = || Arc::new(Clients { holders: holders(), next: AtomicU32::new(1) });
+        (!rates.is_empty()).then(|| Self::of(rates, clients()))
+    }
+
+    /// Wires with other rates, or with none, for the same clients in the same order
+    #[must_use]
+    pub fn with_rates(&self, rates: &[Rate]) -> Self {
+        Self::of(rates, Arc::clone(&self.clients))
+    }
+
+    fn of(rates: &[Rate], clients: Arc<Clients>) -> Self {
         let wire = |rate: &Rate| Wire { rate: rate.clone(), free_at_ns: AtomicU64::new(0) };
-        Some(Self {
-            wires: rates.iter().map(wire).collect(),
-            holders: (0..TICKETS_MAX).map(|_| Holder::default()).collect(),
-            next: AtomicU32::new(1),
-        })
+        Self { wires: rates.iter().map(wire).collect(), clients }
     }
 
     /// How many there are
@@ -136,7 +148,7 @@ impl Wires {
         let place = own
             .or_else(|| places().find(|holder| address(holder).is_none()))
             .or_else(|| places().max_by_key(|holder| idle_s(holder)));
-        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        let ticket = self.clients.next.fetch_add(1, Ordering::Relaxed);
         if let Some(holder) = place {
             let who = u64::from(client.to_bits()) << 32 | u64::from(ticket);
             holder.seen_s.store(now_s, Ordering::Relaxed);
@@ -165,7 +177,8 @@ impl Wires {
     fn places(&self, client: Ipv4Addr) -> impl Iterator<Item = &Holder> {
         // Fibonacci hashing: addresses that count up are spread.
         let first = (client.to_bits().wrapping_mul(0x9e37_79b9) >> 8) as usize;
-        (0..PROBES).map(move |i| &self.holders[(first + i) % self.holders.len()])
+        let holders = &self.clients.holders;
+        (0..PROBES).map(move |i| &holders[(first + i) % holders.len()])
     }
 }
 

@@ -11,6 +11,8 @@ use crate::time::Duration;
 const SIZE: (usize, usize) = (80, 24);
 /// Lines that are not machines': the head, and the cursor's
 const OTHER_LINES: usize = 2;
+/// From this width on a group's line has room for its bytes
+const GROUP_WIDE: usize = 60;
 /// Cells of a machine's bar
 const BAR: usize = 20;
 
@@ -60,7 +62,8 @@ impl Screen {
             line(board)
         };
         let mut out = io::stderr().lock();
-        let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
+        // From the first column on: a ^C that was echoed has moved the cursor.
+        let up = if self.lines > 0 { format!("\r\x1b[{}A\x1b[J", self.lines) } else { String::new() };
         // A board that cannot be shown is no reason to stop.
         let _ = write!(out, "{up}{text}").and_then(|()| out.flush());
         if self.is_terminal {
@@ -102,24 +105,28 @@ fn line(board: &Board) -> String {
 
 /// A head, and a line for each machine, or for each group of machines of a kind where there are more of them than lines
 fn large(board: &Board, speed: u64, (width, height): (usize, usize)) -> String {
-    let mut head = format!("{:>9}", board.elapsed.to_string());
-    for (stage, name, mark) in STAGES {
-        if stage == Stage::Booted || count(board, stage) > 0 {
-            let _ = write!(head, "  {mark} {name} {}", count(board, stage));
-        }
-    }
-    let _ = write!(
-        head,
-        "  {} MB, {} MB/s  retries {}",
-        board.bytes / 1_000_000,
-        speed / 1_000_000,
-        board.retries
-    );
+    let head = head(board, speed, width);
     let room = height.saturating_sub(OTHER_LINES).max(1);
     let lines = if board.machines.len() <= room { machines(board) } else { groups(board, width, room) };
     let all = lines.into_iter().take(room).chain([head]);
     let cut = |line: String| line.trim_end().chars().take(width.saturating_sub(1)).collect::<String>();
     all.map(|line| cut(line) + "\n").collect()
+}
+
+/// How many are at each stage, and what they have; by the marks alone where the names do not fit
+fn head(board: &Board, speed: u64, width: usize) -> String {
+    let is_shown = |stage: Stage| stage == Stage::Booted || count(board, stage) > 0;
+    let (mb, speed) = (board.bytes / 1_000_000, speed / 1_000_000);
+    let mut head = format!("{:>9}", board.elapsed.to_string());
+    let mut short = board.elapsed.to_string();
+    for (stage, name, mark) in STAGES.into_iter().filter(|(stage, ..)| is_shown(*stage)) {
+        let count = count(board, stage);
+        let _ = write!(head, "  {mark} {name} {count}");
+        let _ = write!(short, " {mark}{count}");
+    }
+    let _ = write!(head, "  {mb} MB, {speed} MB/s  retries {}", board.retries);
+    let _ = write!(short, " {mb} MB, {} again", board.retries);
+    if head.chars().count() < width { head } else { short }
 }
 
 fn machines(board: &Board) -> Vec<String> {
@@ -146,7 +153,8 @@ fn machines(board: &Board) -> Vec<String> {
 /// Groups of machines of one kind; a bar shows how many of a group are at each stage
 fn groups(board: &Board, width: usize, room: usize) -> Vec<String> {
     let each = (room / board.kinds.len().max(1)).max(1);
-    let bar = width.saturating_sub(40).clamp(BAR, 60);
+    let is_wide = width >= GROUP_WIDE;
+    let bar = width.saturating_sub(if is_wide { 40 } else { 31 }).clamp(4, 60);
     let mut lines = Vec::new();
     for kind in board.kinds.keys() {
         let rows: Vec<_> = board.machines.iter().filter(|row| row.kind == *kind).collect();
@@ -166,12 +174,11 @@ fn groups(board: &Board, width: usize, room: usize) -> Vec<String> {
             let retries = if retries > 0 { format!("  {retries} retries") } else { String::new() };
             let first = number * size + 1;
             let label = format!("{kind} {first}–{}", first + group.len() - 1);
-            lines.push(format!(
-                "{label:<19} {cell} {:>4}/{:<4} {:>5} MB{retries}",
-                of(Stage::Booted),
-                group.len(),
-                bytes / 1_000_000
-            ));
+            let mut line = format!("{label:<19} {cell} {:>4}/{:<4}", of(Stage::Booted), group.len());
+            if is_wide {
+                let _ = write!(line, " {:>5} MB{retries}", bytes / 1_000_000);
+            }
+            lines.push(line);
         }
     }
     lines
@@ -211,6 +218,14 @@ mod tests {
         let many = large(&board(200), 0, (100, 24));
         assert_eq!(many.lines().count(), 23, "as many groups as fit: {many}");
         assert!(many.lines().next().is_some_and(|line| line.starts_with("bios 1–19 ")), "{many}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_counts() {
+        let text = large(&board(200), 0, (40, 12));
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("bios 1–40 ") && lines[0].ends_with("20/40"), "{text}");
+        assert_eq!(lines[10], "2.000 s █200 ▒200 5 MB, 0 again");
     }
 
     #[test]

@@ -112,16 +112,23 @@ fn watch(interface: &str, setup: wire::Setup, is_terminal: bool, as_json: bool) 
     let mut screen = Screen::new(is_terminal);
     let every = if is_terminal { WIRE_FRAME } else { LINE };
     let mut next = Duration::ZERO;
-    while !is_interrupted.load(Ordering::Relaxed)
-        && rack.turn().map_err(|error| format!("{interface}: {error}"))?
-    {
+    let ended_by = loop {
+        if is_interrupted.load(Ordering::Relaxed) {
+            break Some("it was interrupted".to_owned());
+        }
+        match rack.turn() {
+            Ok(true) => {}
+            Ok(false) => break None,
+            // What has been seen until then is told all the same.
+            Err(error) => break Some(format!("{interface} was gone: {error}")),
+        }
         if rack.elapsed() >= next {
             screen.draw(&rack.board());
             next = rack.elapsed() + every;
         }
-    }
+    };
     screen.draw(&rack.board());
-    let report = rack.report(is_interrupted.load(Ordering::Relaxed));
+    let report = rack.report(ended_by);
     said(&report, &report, report.is_clean(), as_json)
 }
 

@@ -72,6 +72,7 @@ pub(crate) struct Host {
     /// An empty one, in its place while it is drained
     spare: Option<Outbox>,
     plan: Arc<Plan>,
+    wires: Option<Arc<Wires>>,
     tftp: tftp::Settings,
     addresses: [Ipv4Addr; 2],
     links: [Cidr; 2],
@@ -95,11 +96,10 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(site: &Site, bug: Option<Bug>, now: Instant) -> Self {
         let (plan, tftp) = (site.plan(), site.tftp);
-        let mut shard =
-            Shard::new(plan.clone(), tftp, site.files.to_memory(), Some(Leases::new(LEASES)), now);
-        share_wires(&mut shard, &plan);
-        Self {
+        let shard = Shard::new(plan.clone(), tftp, site.files.to_memory(), Some(Leases::new(LEASES)), now);
+        let mut host = Self {
             shard,
+            wires: None,
             outbox: Outbox::new(),
             spare: Some(Outbox::new()),
             plan,
@@ -118,6 +118,30 @@ impl Host {
             busy: HashSet::new(),
             early: HashMap::new(),
             out: Vec::new(),
+        };
+        host.share_wires(now);
+        host
+    }
+
+    /// As the server's start does, and its reload where the plan's rates have changed
+    fn share_wires(&mut self, now: Instant) {
+        let wires = match &self.wires {
+            Some(wires) => Some(wires.with_rates(self.plan.rates())),
+            None => Wires::new(self.plan.rates()),
+        };
+        self.wires = wires.map(Arc::new);
+        if let Some(wires) = &self.wires {
+            self.shard.share_wires(now, Arc::clone(wires));
+        }
+    }
+
+    /// A plan takes over that differs in its rates
+    pub(crate) fn on_plan(&mut self, plan: Arc<Plan>, now: Instant) {
+        self.plan = plan;
+        self.shard.on_plan(Arc::clone(&self.plan));
+        self.share_wires(now);
+        while let Some(id) = self.shard.poll_changed() {
+            self.pump(now, id);
         }
     }
 
@@ -132,7 +156,8 @@ impl Host {
             let _ = leases.restore(now, lease);
         }
         self.shard = Shard::new(self.plan.clone(), self.tftp, site.files.to_memory(), Some(leases), now);
-        share_wires(&mut self.shard, &self.plan);
+        self.wires = None;
+        self.share_wires(now);
         self.held.clear();
         self.unwritten.clear();
         self.unresolved.clear();
@@ -455,12 +480,5 @@ impl Host {
         };
         self.busy.insert(raw);
         self.out.push(HostOut::Chunk { stream, id, chunk });
-    }
-}
-
-/// As the server's start does
-fn share_wires(shard: &mut Shard<Memory>, plan: &Plan) {
-    if let Some(wires) = Wires::new(plan.rates()) {
-        shard.share_wires(Arc::new(wires));
     }
 }

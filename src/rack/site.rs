@@ -255,6 +255,7 @@ impl Site {
             kind: 0x8000,
             text: "PXE-Linux".into(),
             boot: Some(boot_file("lpxelinux.0")),
+            image: None,
             servers: Vec::new(),
         };
         let menu = Menu { prompt: "PXE".into(), timeout_s: 0, items: vec![item] };

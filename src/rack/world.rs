@@ -55,6 +55,8 @@ pub struct Setup {
     pub power_on: Duration,
     /// The server is killed and started again that long after the power came
     pub restart_at: Option<Duration>,
+    /// That long after the power came the server is told another rate of its wires
+    pub new_rate: Option<(Duration, Option<u64>)>,
     /// A mistake put into the server
     pub bug: Option<Bug>,
     /// How often a machine goes through its boot order before it gives up
@@ -74,6 +76,7 @@ impl Setup {
             faults: Faults::default(),
             power_on: Duration::from_secs(1),
             restart_at: None,
+            new_rate: None,
             bug: None,
             rounds: 6,
             record: false,
@@ -122,6 +125,7 @@ enum Event {
     Hangup(StreamId),
     Closed(StreamId),
     Restart,
+    NewRate(Option<u64>),
 }
 
 struct Due {
@@ -232,6 +236,9 @@ impl Rack {
         }
         if let Some(after) = rack.setup.restart_at {
             rack.schedule(DAWN + after, Event::Restart);
+        }
+        if let Some((after, rate)) = rack.setup.new_rate {
+            rack.schedule(DAWN + after, Event::NewRate(rate));
         }
         rack
     }
@@ -368,6 +375,11 @@ impl Rack {
             }
             Event::Restart => {
                 self.host.restart(&self.setup.site, now);
+                self.after_host();
+            }
+            Event::NewRate(rate) => {
+                self.setup.site.rate = rate;
+                self.host.on_plan(self.setup.site.plan(), now);
                 self.after_host();
             }
         }

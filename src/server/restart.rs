@@ -20,9 +20,6 @@ pub(super) fn needs_restart(old: (&Plan, &Settings), new: (&Plan, &Settings)) ->
     if gives_addresses(new_plan) && !gives_addresses(old_plan) {
         reasons.push("the first network that gives addresses (dhcp)".to_owned());
     }
-    if old_plan.rates() != new_plan.rates() {
-        reasons.push("rate".to_owned());
-    }
     let settings = [
         ("root", old.root == new.root),
         ("state-dir", old.state_dir == new.state_dir),
@@ -64,7 +61,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::boot::plan::Network;
+    use crate::boot::plan::{Network, Rate};
     use crate::wire::ethernet::MacAddr;
 
     fn plan(networks: &[(&str, Mode)]) -> Plan {
@@ -92,6 +89,8 @@ mod tests {
         let take_over = plan(&[("eth0", Mode::TakeOver)]);
         assert_eq!(reasons(&proxy, &take_over), ["the first network that gives addresses (dhcp)"]);
         assert!(reasons(&take_over, &proxy).is_empty());
+        let rate = Rate { of: "eth0".to_owned(), whom: Vec::new(), bits_per_s: 1_000_000, within: None };
+        assert!(reasons(&full, &plan(&[("eth0", Mode::Full)]).with_rates(vec![rate])).is_empty());
 
         let other = Settings { http_port: 8080, root: Some(PathBuf::from("/srv")), ..settings.clone() };
         assert_eq!(needs_restart((&full, &settings), (&full, &other)), ["root", "http-port"]);

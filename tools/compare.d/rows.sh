@@ -26,12 +26,13 @@ declare -A row_servers=(
     [storm-700]="reveille dnsmasq+nginx"
     [storm-1000]="reveille dnsmasq+nginx"
 )
-# Those that take part only where --server names them: a driver said outright, and bare loops that try what a ring can do.
+# Those that take part only where --server names them: a driver said outright, what it costs to capture, and bare loops that try what a ring can do.
 declare -A row_on_request=(
+    [dhcp]="reveille-capture"
     [tftp-w1-64]="reveille-epoll"
-    [tftp-w16]="reveille-epoll"
+    [tftp-w16]="reveille-epoll reveille-capture"
     [http-64m]="reveille-epoll floor-ring-64m floor-ring-64m-zerocopy"
-    [http-4k]="reveille-epoll floor-ring-4k-direct floor-ring-4k-single"
+    [http-4k]="reveille-epoll reveille-capture floor-ring-4k-direct floor-ring-4k-single"
     [http-4k-new]="reveille-epoll floor-ring-4k-close-single floor-ring-4k-close-single-direct"
 )
 declare -A row_says=(

@@ -24,6 +24,7 @@ start_server() {
         reveille | reveille-2-shards)
             [[ $2 != iso-* ]] || exec_reveille "$protocol" auto "dir = \"$root\""
             exec_reveille "$protocol" auto ;;
+        reveille-capture) exec_reveille "$protocol" auto '' --capture "$state/boot.pcapng" ;;
         dnsmasq+nginx) exec_dnsmasq_and_nginx ;;
         reveille-*) exec_reveille "$protocol" "${1#reveille-}" ;;
         dnsmasq-*) exec_dnsmasq "${1#dnsmasq-}" "$protocol" ;;
@@ -46,7 +47,7 @@ start_server() {
     esac
 }
 
-# exec_reveille PROTOCOL DRIVER [IMAGE]: one configuration for all rows: files by TFTP and HTTP always, leases that are synced to
+# exec_reveille PROTOCOL DRIVER [IMAGE [OPTION]...]: one configuration for all rows: files by TFTP and HTTP always, leases that are synced to
 # the disk for DHCP. It does not look whether an address is taken, as Kea never does and the tuned dnsmasq does not.
 exec_reveille() {
     local dhcp='dhcp = "off"' rules='' root=$root
@@ -55,7 +56,7 @@ exec_reveille() {
     [[ -z ${3-} ]] || rules=$(printf '[image.files]\n%s' "$3")
     printf 'root = "%s"\nstate-dir = "%s"\n[[network]]\ninterface = "server"\n%s\n%s\n' "$root" "$state" "$dhcp" "$rules" \
         >"$state/reveille.toml"
-    exec "$COMPARE_BIN" serve --config "$state/reveille.toml" --io "$2"
+    exec "$COMPARE_BIN" serve --config "$state/reveille.toml" --io "$2" "${@:4}"
 }
 
 # As it comes: 50 transfers, 1,000 leases, a ping before each offer. Tuned: none of these limits, and no line a request.

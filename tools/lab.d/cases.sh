@@ -13,15 +13,17 @@
 #   iso        an ISO image that is served in place of the root, by its name without `.iso`
 #   standin    arguments of dnsmasq doing the same; (none) where it cannot
 #   again      what the machine boots when it is switched on a second time, by what it then says on its console
+#   expect     what the console must say before user space has its file; empty: nothing in particular
+#   refusal    what the firmware must say instead of booting; empty: it must boot
 #   limit_s    how long the boot may take
 # shellcheck disable=SC2034,SC2054  # used by others; dnsmasq's arguments hold commas
 
 pool=192.168.99.50-192.168.99.99
 relayed_net=10.44.0
 
-case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy ipxe-http
-    arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-centos-uefi iso-debian-secure
-    iso-ubuntu-uefi image-bios image-uefi once-bios once-uefi)
+case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy uefi-unsigned
+    ipxe-http arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-centos-uefi iso-debian-secure iso-torito-uefi
+    iso-ubuntu-uefi image-bios image-bios-proxy image-uefi image-uboot menu-uefi menu-uefi-proxy once-bios once-uefi)
 
 is_case() {
     local name
@@ -54,15 +56,22 @@ network_toml() {
     printf '[[network]]\ninterface = "eth0"\n%s\n\n' "$1"
 }
 
-# image_toml ASSIGNMENT: two images, of which the second is assigned; its arguments tell.
+# image_toml ASSIGNMENT [DHCP]: two images, of which the second is assigned; its arguments tell.
 image_toml() {
+    images_toml 'console=tty0 panic=1' "${2:-}"
     cat <<TOML
-[[network]]
-interface = "eth0"
-pool = ["$pool"]
+$1
+image = "lab"
+args = "console=ttyS0 inst.repo={url} hostname={host}"
+TOML
+}
 
+# images_toml ARGS [DHCP]: two images, the first of which does not boot.
+images_toml() {
+    network_toml "${2:-pool = [\"$pool\"]}"
+    cat <<TOML
 [image.other]
-dir = "@DIR@/image"
+dir = "@DIR@/other"
 kernel = "linux"
 args = "panic=1"
 
@@ -70,11 +79,23 @@ args = "panic=1"
 dir = "@DIR@/image"
 kernel = "linux"
 initrd = "initrd.gz"
-args = "console=tty0 panic=1"
+args = "$1"
 
-$1
-image = "lab"
-args = "console=ttyS0 inst.repo={url} hostname={host}"
+TOML
+}
+
+# A PXE menu of two images, whose first item is taken after a second.
+image_items_toml() {
+    cat <<TOML
+[[menu]]
+match = { arch = "x64-uefi" }
+prompt = "Press F8 for the menu"
+timeout = 1
+items = [
+    { name = "Install", image = "lab" },
+    { name = "Other", image = "other" },
+    { name = "Local disk", local = true },
+]
 TOML
 }
 
@@ -104,7 +125,7 @@ TOML
 
 load_case() {
     local script=http://$server_ip/boot.ipxe
-    topology=plain config='' iso='' again='' reveille=() standin=() limit_s=120
+    topology=plain config='' iso='' again='' reveille=() standin=() limit_s=120 expect='' refusal=''
     case $1 in
         bios-full)
             summary='BIOS; the server gives the addresses; lpxelinux by TFTP, kernel by HTTP'
@@ -196,6 +217,14 @@ file = \"bootnetx64.efi\""
 $(ipxe_rules x64-uefi-http 'http://{server}/ipxe.efi')"
             standin=(none)
             ;;
+        uefi-unsigned)
+            summary='UEFI with Secure Boot; the server gives the addresses, and an iPXE that nobody signed, which the firmware refuses'
+            machine=machine_uefi_secure content=(serve_ipxe)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            reveille=(--pool "$pool" --boot x64-uefi=ipxe.efi)
+            standin=(--dhcp-boot=ipxe.efi)
+            refusal='Access Denied'
+            ;;
         ipxe-http)
             summary='BIOS with an iPXE ROM; the server gives the addresses; script and kernel by HTTP, no TFTP'
             machine=machine_bios_virtio content=(serve_ipxe)
@@ -242,7 +271,15 @@ $(ipxe_rules x86-bios undionly.kpxe)"
         iso-debian-secure)
             summary="UEFI with Secure Boot; the server gives the addresses; an ISO image in the layout of Debian 12, Debian's shim and GRUB"
             machine=machine_uefi_secure content=(serve_iso debian-12) iso=debian-12
+            expect='reveille-lab: Secure Boot is enabled'
             packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_signed[@]}" xorriso)
+            reveille=(--pool "$pool")
+            standin=(none)
+            ;;
+        iso-torito-uefi)
+            summary="UEFI; the server gives the addresses; an ISO image whose shim and GRUB lie in its El Torito image only"
+            machine=machine_uefi content=(serve_iso torito-7) iso=torito-7
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}" "${packages_boot_image[@]}")
             reveille=(--pool "$pool")
             standin=(none)
             ;;
@@ -263,6 +300,16 @@ match = { mac = "52:54:00:aa" }
 file = "lpxelinux.0"')"
             standin=(none)
             ;;
+        image-bios-proxy)
+            # The loader's names do not tell the vendor class; the ROM's request to the other server did.
+            summary="BIOS; beside another DHCP server; an image by the ROM's vendor class; Debian's lpxelinux, kernel by HTTP"
+            topology=beside machine=machine_bios content=(serve_image)
+            packages=("${packages_lab[@]}" "${packages_bios[@]}")
+            config="$(image_toml '[[boot]]
+match = { vendor = "PXEClient:Arch:00000:*" }
+file = "lpxelinux.0"' 'dhcp = "proxy"')"
+            standin=(none)
+            ;;
         image-uefi)
             summary='UEFI; the server gives the addresses; an image by machine: shim and GRUB in the root, their menu generated'
             machine=machine_uefi content=(serve_image bootnetx64.efi)
@@ -274,6 +321,33 @@ hostname = "node-01"')
 [[boot]]
 match = { arch = \"x64-uefi\" }
 file = \"bootnetx64.efi\""
+            standin=(none)
+            ;;
+        image-uboot)
+            summary="ARM64 U-Boot; the server gives the addresses; of two images the one for ARM, pxelinux.cfg generated, kernel by TFTP"
+            machine=machine_arm64_uboot content=(serve_image_arm64) limit_s=300
+            packages=("${packages_lab[@]}" "${packages_arm64[@]}" "debian-installer-$debian_release-netboot-amd64")
+            config="$(images_toml 'console=ttyAMA0 panic=1 inst.repo={url}')"
+            standin=(none)
+            ;;
+        menu-uefi)
+            summary="UEFI; the server gives the addresses; an image of the firmware's own menu; shim and GRUB, their menu generated"
+            machine=machine_uefi content=(serve_image bootnetx64.efi)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            config="$(images_toml 'console=ttyS0 panic=1 inst.repo={url}')
+$(image_items_toml)
+
+[[boot]]
+match = { arch = \"x64-uefi\" }
+file = \"bootnetx64.efi\""
+            standin=(none)
+            ;;
+        menu-uefi-proxy)
+            summary="UEFI; beside another DHCP server; an image of the firmware's own menu, by port 4011; Debian's iPXE"
+            topology=beside machine=machine_uefi content=(serve_image)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            config="$(images_toml 'console=ttyS0 panic=1 inst.repo={url}' 'dhcp = "proxy"')
+$(image_items_toml)"
             standin=(none)
             ;;
         once-bios)

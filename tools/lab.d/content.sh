@@ -126,13 +126,14 @@ LABEL lab
 CFG
 }
 
-# serve_image [LOADER] ROOT: an image's directory beside the root: kernel, initrd and the file that user space fetches. The root is
-# empty, but for shim and GRUB where LOADER is theirs: nobody writes a menu.
+# serve_image [LOADER] ROOT: the directories of two images beside the root: one of kernel, initrd and the file that user space
+# fetches, and one of a kernel that does not boot alone. The root is empty, but for shim and GRUB where LOADER is theirs: nobody writes a menu.
 serve_image() {
     local root=${*: -1} image from
     image=$root/../image
-    mkdir -p "$image"
+    mkdir -p "$image" "$root/../other"
     serve_kernel amd64 "$image"
+    cp "$image/linux" "$root/../other/"
     [[ $# == 2 ]] || return 0
     from=$(installer amd64)
     cp "$from/$1" "$from/grubx64.efi" "$root/"
@@ -156,16 +157,25 @@ serve_installer() {
     truncate --size 1M "$dir/disk.img"
 }
 
+# serve_image_arm64 ROOT: an image for ARM and another for x86.
+serve_image_arm64() {
+    mkdir -p "$1/../image" "$1/../other"
+    serve_kernel arm64 "$1/../image"
+    cp "$(installer amd64)/linux" "$1/../other/"
+}
+
 # serve_iso NAME ROOT: NAME.iso beside the root, with Debian's kernel and loaders where NAME's distribution has its own, and
 # nothing in the root.
 serve_iso() {
-    local name=$1 root=$2 from tree
-    from=$(installer amd64)
+    local name=$1 root=$2 tree boot=()
     tree=$(mktemp -d "$root/../tree.XXXXXX")
     serve_kernel amd64 "$tree"
     "layout_${name%%-*}" "$tree"
-    xorriso -as mkisofs -quiet -R -J -V "$name" -o "$root/../$name.iso" "$tree" 2>/dev/null
-    rm -rf "$tree"
+    # As newer images have it: no file of the image, but a partition behind it.
+    [[ ! -e $tree.fat ]] ||
+        boot=(-append_partition 2 0xef "$tree.fat" -e --interval:appended_partition_2:all:: -no-emul-boot)
+    xorriso -as mkisofs -quiet -R -J -V "$name" "${boot[@]}" -o "$root/../$name.iso" "$tree" 2>/dev/null
+    rm -rf "$tree" "$tree.fat"
 }
 
 # As on the DVD of CentOS 7, whose GRUB fetches by TFTP, as that of Debian's network installer does.
@@ -190,6 +200,14 @@ mainimage = LiveOS/squashfs.img
 kernel = images/pxeboot/vmlinuz
 initrd = images/pxeboot/initrd.img
 INI
+}
+
+# The same, with shim and GRUB in no folder of the image, but in the FAT file system that firmware starts from it.
+layout_torito() {
+    layout_centos "$1"
+    mkfs.fat -C "$1.fat" 8192 >/dev/null
+    mcopy -i "$1.fat" -s "$1/EFI" ::
+    rm -r "$1/EFI"
 }
 
 # As on the network installer's CD of Debian 12.

@@ -12,6 +12,9 @@ packages_lab=(cpio dnsmasq-base iproute2 tcpdump)
 packages_bios=("debian-installer-$debian_release-netboot-amd64" ipxe-qemu pxelinux qemu-system-x86 seabios syslinux-common)
 # shellcheck disable=SC2034
 packages_uefi=("debian-installer-$debian_release-netboot-amd64" ipxe ovmf qemu-system-x86)
+# What an image is made with that has its loaders in a file system of its own, where firmware finds it by El Torito.
+# shellcheck disable=SC2034
+packages_boot_image=(dosfstools mtools xorriso)
 # Debian's loaders for machines with Secure Boot, and what its ISO images have.
 # shellcheck disable=SC2034
 packages_signed=(grub-efi-amd64-signed shim-signed)
@@ -20,8 +23,8 @@ packages_arm64=("debian-installer-$debian_release-netboot-arm64" qemu-efi-aarch6
 
 # The clients and servers that the tests run beside firmware; atftp looks its port up in netbase's list.
 # shellcheck disable=SC2034
-packages_clients=(atftp binutils busybox-static curl dnsmasq-base grub-rescue-pc ipxe iproute2 isc-dhcp-client kea-admin memtest86+ netbase procps
-    tftp-hpa wget xorriso)
+packages_clients=(atftp binutils busybox-static curl dnsmasq-base dosfstools grub-rescue-pc ipxe iproute2 isc-dhcp-client kea-admin memtest86+
+    mtools netbase procps tftp-hpa wget xorriso)
 
 # The servers that tools/compare measures beside ours; libwrap0 is for tftpd-hpa, which it only unpacks.
 # shellcheck disable=SC2034

@@ -84,6 +84,10 @@ fn setup(seed: u64) -> Setup {
         blocked: Duration::from_secs(dice.pick(&[0, 0, 0, 30])),
         rogue: dice.roll(4) == 0,
     };
+    // Two rounds pass while spanning tree blocks a port. Where one packet of 50 is doubled, every sixth boot of pxelinux fails: an
+    // ERROR that comes twice it takes for the answer to its next name too, and so on past the last one. What is wrong with
+    // the server fails every round.
+    setup.rounds = 14;
     setup.power_on = Duration::from_millis(dice.pick(&[0, 1_000, 20_000]));
     setup.restart_at = (dice.roll(4) == 0).then(|| Duration::from_millis(dice.roll(15_000)));
     let site = &mut setup.site;

@@ -1,14 +1,16 @@
 //! Images that machines and rules name: which one a client boots, asked by DHCP or by the name of a loader's configuration.
 //!
 //! A loader that has no DHCP of its own (pxelinux, GRUB) asks for its configuration by who it is: by UUID, then by MAC
-//! address, then by IP address, then for everybody's. Each of those names tells less than a DHCP request does, so that each is
-//! answered only with what is certain from it, and the rest is left to the names that follow.
+//! address, then by IP address, then for everybody's. Its machine asked by DHCP a moment ago, and is answered as it was then
+//! ([`super::super::register::Callers`]). Where that is not known, each name is answered only with what is certain from it, and the rest is
+//! left to the names that follow.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
 use super::super::client::{Arch, Client, Loader, Uuid, Wants};
-use super::{BootFile, Machine, Match, Network, Piece, Plan, Reason, local, rules, swapped};
+use super::super::register::Caller;
+use super::{BootFile, Machine, Match, Network, Piece, Plan, Reason, is_ipxe, local, rules, swapped};
 use crate::wire::ethernet::MacAddr;
 
 /// An image that a machine or a rule names
@@ -107,6 +109,10 @@ pub struct Choice<'p> {
     pub is_local: bool,
     /// The boot file of its architecture's ROM
     pub boot: Option<&'p BootFile>,
+    /// Its architecture
+    pub arch: Option<Arch>,
+    /// It runs U-Boot, which asks by pxelinux's names
+    pub is_u_boot: bool,
     /// Its MAC address, where it is known
     pub mac: Option<MacAddr>,
     /// Its UUID, where it is known
@@ -116,10 +122,22 @@ pub struct Choice<'p> {
 }
 
 impl Plan {
-    /// What the client boots that asks by `name` from `peer`, having been loaded by firmware of that architecture
+    /// What the client boots that asks by `name` from `peer`, having been loaded by firmware of that architecture; `caller` is what
+    /// is known of who has that address
     ///
     /// `None` where no network is served.
-    pub fn choice(&self, name: Name<'_>, arch: Arch, peer: Option<Ipv4Addr>) -> Option<Choice<'_>> {
+    pub fn choice(
+        &self,
+        name: Name<'_>,
+        arch: Arch,
+        peer: Option<Ipv4Addr>,
+        caller: Option<&Caller>,
+    ) -> Option<Choice<'_>> {
+        let client = caller.filter(|caller| caller.is_booting() && is_asked_by(caller, name, peer));
+        let client = client.map(|caller| (caller.client(peer), caller.item));
+        if let Some((client, item)) = client.filter(|(client, _)| client.network < self.networks.len()) {
+            return Some(self.choice_of(&client, item));
+        }
         let index = self.network_at(peer);
         let network = self.networks.get(index)?;
         let (mac, uuid) = match name {
@@ -171,10 +189,45 @@ impl Plan {
             image,
             is_local,
             boot: answer.boot,
+            arch: client.arch,
+            is_u_boot: false,
             mac: mac.or(machine.and_then(|machine| machine.mac)),
             uuid: uuid.or(machine.and_then(|machine| machine.uuid)),
             ip: machine.and_then(|machine| machine.address).or(address),
         })
+    }
+
+    /// What a client boots that is known by its request, and that chose this item of a menu
+    fn choice_of<'p>(&'p self, client: &Client<'_>, item: Option<u16>) -> Choice<'p> {
+        let machine = self.machine_of(client);
+        let answer = self.answer_as(client, machine);
+        let is_own = machine.is_some_and(|machine| machine.image.is_some());
+        let chosen = item.filter(|_| !is_own).and_then(|item| self.item_of(client, item));
+        // Whoever chain-loads a loader by a script of iPXE's loads what its ROM would get.
+        let as_rom = Client { loader: Loader::Rom, wants: Wants::Pxe, ..*client };
+        let boot = if is_ipxe(client) { self.answer_as(&as_rom, machine).loader } else { answer.loader };
+        Choice {
+            network: answer.network,
+            machine,
+            image: chosen.or(answer.image).filter(|_| !answer.is_local()),
+            is_local: answer.is_local(),
+            boot: boot.or(answer.boot),
+            arch: client.arch,
+            is_u_boot: client.loader == Loader::UBoot,
+            mac: Some(client.mac).filter(|mac| *mac != MacAddr::ZERO),
+            uuid: client.uuid,
+            ip: client.ip,
+        }
+    }
+
+    /// The image of an item of the menu that the client saw, by whichever loader it asked last
+    fn item_of(&self, client: &Client<'_>, item: u16) -> Option<Chosen<'_>> {
+        let subnet = self.networks[client.network].subnet_of(client.link);
+        let as_rom = Client { loader: Loader::Rom, wants: Wants::Pxe, ..*client };
+        let seen = |client: &Client<'_>| self.menu_of(client, subnet);
+        let (menu, reason) = seen(&as_rom).or_else(|| seen(client))?;
+        let item = menu.items.iter().find(|known| known.kind == item)?;
+        Some(Chosen { assigned: item.image.as_ref()?, reason })
     }
 
     /// The image of the first rule that names one and is about UUIDs. A rule before it that asks for more than a UUID may be
@@ -196,7 +249,7 @@ impl Plan {
     }
 
     /// The network that an address is reached by; with none that holds it, the first
-    pub(super) fn network_at(&self, peer: Option<Ipv4Addr>) -> usize {
+    pub fn network_at(&self, peer: Option<Ipv4Addr>) -> usize {
         let holds = |network: &Network| peer.is_some_and(|peer| network.subnet_of(Some(peer)).is_some());
         self.networks.iter().position(holds).unwrap_or(0)
     }
@@ -219,5 +272,17 @@ impl Plan {
             .filter_map(|machine| Some((machine.image.as_ref()?, Reason::Machine { line: machine.line })));
         let of_rules = self.rules.iter().filter_map(|rule| Some((rule.image.as_ref()?, rule.reason)));
         of_machines.chain(of_rules)
+    }
+}
+
+/// Whether what is known of an address is of the machine that asks: somebody else may ask by its name, and a serial number is
+/// nothing that DHCP tells
+fn is_asked_by(caller: &Caller, name: Name<'_>, peer: Option<Ipv4Addr>) -> bool {
+    match name {
+        Name::Anybody => true,
+        Name::Mac(mac) => caller.mac == mac,
+        Name::Uuid(uuid) => caller.uuid == Some(uuid) || caller.uuid == Some(swapped(uuid)),
+        Name::Address(address) => peer == Some(address),
+        Name::Serial(_) | Name::Host(_) => false,
     }
 }

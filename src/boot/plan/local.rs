@@ -67,7 +67,8 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn new() -> Self {
-        let item = MenuItem { kind: 0, text: "Local disk".to_owned(), boot: None, servers: Vec::new() };
+        let item =
+            MenuItem { kind: 0, text: "Local disk".to_owned(), boot: None, image: None, servers: Vec::new() };
         let menu = Menu { prompt: "Booting from the local disk".to_owned(), timeout_s: 0, items: vec![item] };
         let literal = |text: &str| Piece::Literal(text.to_owned());
         let pieces = vec![literal("images/"), Piece::Server, literal("/boots-its-own-disk")];
@@ -219,7 +220,8 @@ impl Plan {
     /// Whether `peer` may speak for somebody: it is where that machine was seen, or in the subnet of its address, or, where
     /// neither is known, in any that is served; or it is this server itself
     fn is_at_home(&self, who: &Who<'_>, peer: Ipv4Addr) -> bool {
-        let is_seen = || who.mac.is_some() && self.register().seen(peer).map(|seen| seen.mac) == who.mac;
+        let is_seen =
+            || who.mac.is_some() && self.register().callers.at(peer).map(|caller| caller.mac) == who.mac;
         let subnet_of = |address| {
             let subnet = |network: &Network| network.subnet_of(Some(address)).map(|subnet| subnet.cidr);
             self.networks.iter().find_map(subnet)

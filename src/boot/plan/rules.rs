@@ -55,6 +55,8 @@ pub enum Match {
     UserClass(Vec<String>),
     /// The relay's circuit id matches one of these globs; a glob that begins with `0x` is held against its lower-case hex
     Circuit(Vec<String>),
+    /// The relay's remote id matches one of these globs, likewise
+    Remote(Vec<String>),
 }
 
 /// The names that `match = { loader = … }` takes. pxelinux and shim have no DHCP of their own, so that no rule could tell them.
@@ -139,7 +141,8 @@ impl Match {
             Self::Subnet(cidrs) => cidrs.iter().any(|cidr| lies_in(*cidr, client.link, subnet)),
             Self::Vendor(globs) => any_glob(globs, client.vendor_class),
             Self::UserClass(globs) => any_glob(globs, client.user_class),
-            Self::Circuit(globs) => globs.iter().any(|glob| circuit_matches(glob, client.circuit_id)),
+            Self::Circuit(globs) => globs.iter().any(|glob| agent_matches(glob, client.circuit_id)),
+            Self::Remote(globs) => globs.iter().any(|glob| agent_matches(glob, client.remote_id)),
         }
     }
 }
@@ -177,14 +180,15 @@ fn hex(byte: u8) -> [u8; 2] {
     [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
-fn circuit_matches(glob: &str, circuit_id: &[u8]) -> bool {
+/// What a relay says of a client's place, as text or as hex
+fn agent_matches(glob: &str, id: &[u8]) -> bool {
     let Some(digits) = glob.strip_prefix("0x") else {
-        return glob_matches(glob.as_bytes(), circuit_id);
+        return glob_matches(glob.as_bytes(), id);
     };
     // An option 82 sub-option holds at most 255 bytes.
     let mut text = [0; 2 * 255];
     let mut len = 0;
-    for (place, byte) in text.chunks_mut(2).zip(circuit_id) {
+    for (place, byte) in text.chunks_mut(2).zip(id) {
         place.copy_from_slice(&hex(*byte));
         len += 2;
     }
@@ -260,7 +264,7 @@ mod tests {
             ("0x0004002b*", &[0, 4, 0, 0x2a, 1, 1], false),
             ("0x", &[], true),
         ] {
-            assert_eq!(circuit_matches(glob, circuit), expected, "{glob}");
+            assert_eq!(agent_matches(glob, circuit), expected, "{glob}");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod local;
 
 use super::super::client::{Arch, IpxeFeatures};
+use super::super::register::Caller;
 use super::*;
 
 const MAC: MacAddr = MacAddr([0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd]);
@@ -265,6 +266,7 @@ fn a_menu_is_for_roms() {
         kind,
         text: "Item".into(),
         boot: boot.map(file),
+        image: None,
         servers: Vec::new(),
     };
     let menu =
@@ -348,7 +350,7 @@ fn an_image_is_apart_from_the_boot_file_but_for_ipxe() {
 
 #[test]
 fn a_machine_with_an_image_is_asked_nothing() {
-    let items = vec![MenuItem { kind: 0, text: "Disk".into(), boot: None, servers: Vec::new() }];
+    let items = vec![MenuItem { kind: 0, text: "Disk".into(), boot: None, image: None, servers: Vec::new() }];
     let menu = Menu { prompt: "Boot".into(), timeout_s: 5, items };
     let menus = vec![(Vec::new(), menu, Reason::Menu { line: 30 })];
     let machines = vec![Machine { image: assigned("c"), ..machine(Some(NAMED), None, None) }];
@@ -360,6 +362,58 @@ fn a_machine_with_an_image_is_asked_nothing() {
 }
 
 #[test]
+fn an_image_of_a_menu_is_loaded_by_what_the_firmware_takes() {
+    let item = |kind, image: &str| MenuItem {
+        kind,
+        text: image.into(),
+        boot: Some(BootFile::pxelinux_of(image)),
+        image: assigned(image),
+        servers: Vec::new(),
+    };
+    let menu =
+        Menu { prompt: "Boot".into(), timeout_s: 5, items: vec![item(0x8000, "one"), item(0x8001, "two")] };
+    let reason = Reason::Menu { line: 30 };
+    let rules = vec![
+        Rule { image: assigned("rule"), ..rule(1, vec![Match::Arch(vec![Arch::X64_UEFI])], "shim.efi") },
+        rule(2, vec![Match::Loader(vec![LoaderName::Ipxe])], "boot.ipxe"),
+    ];
+    let plan = Plan::new(
+        vec![network(Mode::Full)],
+        rules,
+        vec![(Vec::new(), menu.clone(), reason)],
+        vec![Machine { image: assigned("own"), ..machine(Some(NAMED), None, None) }],
+    );
+    let boot = |client: &Client<'_>| {
+        let answer = plan.answer(client);
+        let of_item = menu.items[1].boot_of(client.arch, answer.loader).map(ToString::to_string);
+        (answer.boot.map(ToString::to_string), of_item)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let bios = Client { arch: Some(Arch::X86_BIOS), ..client() };
+    assert_eq!(
+        boot(&bios),
+        (text("images/{server}/one/lpxelinux.0"), text("images/{server}/two/lpxelinux.0"))
+    );
+    let uefi = Client { arch: Some(Arch::X64_UEFI), ..client() };
+    assert_eq!(boot(&uefi), (text("shim.efi"), text("shim.efi")));
+    let none = Client { arch: Some(Arch::ARM64_UEFI), ..client() };
+    assert_eq!(boot(&none), (None, None), "a menu alone loads nothing");
+
+    let peer = Some(Ipv4Addr::new(192, 168, 99, 77));
+    let image = |client: &Client<'_>, item| {
+        let mut caller = Caller::of(client);
+        caller.item = item;
+        let choice = plan.choice(Name::Anybody, Arch::X64_UEFI, peer, Some(&caller)).unwrap();
+        choice.image.map(|chosen| chosen.assigned.image.clone())
+    };
+    assert_eq!(image(&uefi, Some(0x8001)), text("two"), "chosen by hand, against the rule");
+    assert_eq!((image(&uefi, Some(0x8009)), image(&uefi, None)), (text("rule"), text("rule")));
+    let ipxe = Client { loader: Loader::Ipxe(IpxeFeatures::default()), ..uefi };
+    assert_eq!(image(&ipxe, Some(0x8000)), text("one"), "the loader that follows");
+    assert_eq!(image(&Client { mac: NAMED, ..uefi }, Some(0x8000)), text("own"), "asked nothing");
+}
+
+#[test]
 fn a_name_tells_no_more_than_it_says() {
     let rules = vec![
         Rule { image: assigned("mac"), ..rule(1, vec![Match::Mac(texts("*"))], "-") },
@@ -368,7 +422,7 @@ fn a_name_tells_no_more_than_it_says() {
     let by_serial = Machine { serial: Some("S1".into()), image: assigned("s"), ..machine(None, None, None) };
     let plan = Plan::new(vec![network(Mode::Full)], rules, Vec::new(), vec![by_serial]);
     let image = |name, arch| {
-        let choice = plan.choice(name, arch, None).unwrap();
+        let choice = plan.choice(name, arch, None, None).unwrap();
         choice.image.map(|chosen| chosen.assigned.image.as_str())
     };
     assert_eq!(image(Name::Mac(MAC), Arch::X86_BIOS), Some("mac"));

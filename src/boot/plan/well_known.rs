@@ -65,7 +65,10 @@ pub enum Place {
 /// get its script and no loader.
 ///
 /// Of the system's, what is signed goes before iPXE, so that Secure Boot works; but `beside` another DHCP server iPXE goes
-/// before it, since GRUB 2.06 asks that server for its files.
+/// before it. GRUB 2.06 takes its server and its folder from the DHCPACK that the firmware keeps (efinet.c:
+/// `grub_net_configure_by_dhcp_ack` of `pxe_mode->dhcp_ack`), which is the other server's, and looks at neither the proxy's
+/// offer nor the boot server's answer: nothing that a proxy may send reaches it. GRUB 2.12 reads the proxy's offer where that
+/// DHCPACK names no file.
 pub fn rules(exists: impl Fn(Place, &str) -> bool, beside: bool) -> Vec<Rule> {
     let mut rules = Vec::new();
     let ipxe = Match::Loader(vec![LoaderName::Ipxe]);

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use minijinja::Value;
 
 use super::super::client::{Arch, Client, Loader, Uuid, Wants};
+use super::super::register::Caller;
 use super::{Assigned, Machine, Name, Plan, local};
 use crate::wire::ethernet::MacAddr;
 
@@ -25,18 +26,23 @@ pub struct Who<'p> {
     pub uuid: Option<Uuid>,
     /// Its IP address
     pub ip: Option<Ipv4Addr>,
-    /// The architecture that its ROM stated since this server was started
-    pub arch: Option<Arch>,
+    /// What DHCP heard of it since this server was started
+    pub caller: Option<Caller>,
 }
 
 impl Who<'_> {
-    /// As a client whose request said no more than that
-    pub(super) fn client(&self) -> Client<'static> {
-        Client {
+    /// Its architecture
+    pub fn arch(&self) -> Option<Arch> {
+        self.caller.and_then(|caller| caller.arch)
+    }
+
+    /// As the client that its ROM was
+    pub(super) fn client(&self) -> Client<'_> {
+        let unheard = Client {
             network: self.network,
-            mac: self.mac.unwrap_or(MacAddr::ZERO),
-            uuid: self.uuid,
-            arch: self.arch,
+            mac: MacAddr::ZERO,
+            uuid: None,
+            arch: None,
             stated_arch: None,
             loader: Loader::Rom,
             wants: Wants::Pxe,
@@ -47,6 +53,16 @@ impl Who<'_> {
             circuit_id: b"",
             remote_id: b"",
             ip: self.ip,
+        };
+        let heard = self.caller.as_ref().map_or(unheard, |caller| caller.client(self.ip));
+        Client {
+            network: self.network,
+            mac: self.mac.unwrap_or(MacAddr::ZERO),
+            uuid: self.uuid,
+            loader: Loader::Rom,
+            wants: Wants::Pxe,
+            link: heard.link.or(self.ip),
+            ..heard
         }
     }
 }
@@ -59,10 +75,11 @@ impl Plan {
         let network = self.network_at(peer);
         self.networks.get(network)?;
         let address = if let Name::Address(address) = name { Some(address) } else { peer };
-        let seen = address.and_then(|address| self.register().seen(address));
-        let nobody = Who { network, machine: None, mac: None, uuid: None, ip: None, arch: None };
+        let seen = address.and_then(|address| self.register().callers.at(address));
+        let nobody = Who { network, machine: None, mac: None, uuid: None, ip: None, caller: None };
         let by_address = || {
-            let known = seen.map(|seen| Who { mac: Some(seen.mac), uuid: seen.uuid, ..nobody });
+            let mac = |seen: Caller| Some(seen.mac).filter(|mac| *mac != MacAddr::ZERO);
+            let known = seen.map(|seen| Who { mac: mac(seen), uuid: seen.uuid, ..nobody });
             known.unwrap_or_else(|| {
                 let reserved = |one: &&Machine| address.is_some() && one.address == address;
                 Who { machine: self.machines.iter().find(reserved), ..nobody }
@@ -92,7 +109,7 @@ impl Plan {
         Some(Who {
             ip: who.machine.and_then(|machine| machine.address).or(at).or(peer),
             uuid: who.uuid.or(seen.and_then(|seen| seen.uuid)),
-            arch: seen.and_then(|seen| seen.arch),
+            caller: seen,
             ..who
         })
     }

@@ -4,32 +4,17 @@
 //! Shared by all shards and by each plan that is put in force after another. Everything in it is bounded, and behind locks that
 //! are held for a look-up, never for a wait: what is on disk is the store's thread's to write.
 
+mod callers;
 mod done;
-mod seen;
 
-use std::net::Ipv4Addr;
-
+pub use callers::{Caller, Callers};
 pub use done::{Done, MachineId, Record, Standing, Ticket, TooMany};
-pub use seen::Seen;
-
-use seen::Whereabouts;
 
 /// See the module
 #[derive(Debug, Default)]
 pub struct Register {
-    whereabouts: Whereabouts,
+    /// Who has which address
+    pub callers: Callers,
     /// Who has done what it was booted for
     pub done: Done,
-}
-
-impl Register {
-    /// A machine was given this address, or told another server that it takes it
-    pub fn see(&self, address: Ipv4Addr, seen: Seen) {
-        self.whereabouts.see(address, seen);
-    }
-
-    /// Who was seen last at an address
-    pub fn seen(&self, address: Ipv4Addr) -> Option<Seen> {
-        self.whereabouts.seen(address)
-    }
 }

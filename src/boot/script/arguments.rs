@@ -26,12 +26,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Of a text that several machines read
-    pub(super) fn of_server(server: Server) -> Self {
-        Self { server, done: server.done(None), mac: None, uuid: None, ip: None, host: None }
-    }
-
-    /// Of one client's
+    /// Of the machine that asks, as far as it is known
     pub(super) fn of(choice: &Choice<'_>, server: Server) -> Self {
         let &Choice { machine, mac, uuid, ip, .. } = choice;
         Self::of_machine(machine, mac, uuid, ip, server)

@@ -15,7 +15,7 @@ const RETRY_S: u32 = 10;
 pub(super) fn ask(server: Server) -> String {
     let from = tftp(server);
     format!(
-        "configfile {from}/images/{}/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n",
+        "source {from}/images/{}/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n",
         server.address
     )
 }
@@ -38,12 +38,12 @@ pub(super) fn write(what: What<'_>, facts: &Facts) -> String {
         // The firmware goes on to its next boot option.
         What::Local => text = "echo \"Booting from the local disk\"\nexit\n".to_owned(),
         What::Menu(entries, menu) => {
-            let default = What::default_of(entries, menu).unwrap_or("local");
+            let default = What::default_of(&entries, menu).unwrap_or("local");
             let _ = writeln!(text, "set default={default}");
             if menu.timeout_s > 0 {
                 let _ = writeln!(text, "set timeout={}", menu.timeout_s);
             }
-            for entry in entries {
+            for entry in &entries {
                 let _ = writeln!(text, "menuentry \"{}\" --id {} {{", entry.title(), entry.name);
                 text.push_str("  set loaded=\n");
                 write_boot(&mut text, Boot { entry, args: None }, facts);

@@ -29,19 +29,19 @@ pub(super) fn write(what: What<'_>, facts: &Facts, asks_serial: bool) -> String 
         What::Menu(entries, menu) => (entries, menu),
     };
     let _ = writeln!(script, "menu {}", menu.title);
-    for entry in entries {
+    for entry in &entries {
         let _ = writeln!(script, "item image-{} {}", entry.name, entry.title());
     }
     script.push_str("item local Boot from the local disk\n");
     let default =
-        What::default_of(entries, menu).map_or_else(|| "local".to_owned(), |name| format!("image-{name}"));
+        What::default_of(&entries, menu).map_or_else(|| "local".to_owned(), |name| format!("image-{name}"));
     let timeout = match menu.timeout_s {
         0 => String::new(),
         seconds => format!(" --timeout {}", u32::from(seconds) * 1_000),
     };
     let _ = writeln!(script, "choose{timeout} --default {default} target || goto local");
     script.push_str("goto ${target}\n:local\nexit 1\n");
-    for entry in entries {
+    for entry in &entries {
         let _ = writeln!(script, "\n:image-{}", entry.name);
         write_boot(&mut script, Boot { entry, args: None }, facts);
     }

@@ -1,8 +1,8 @@
 //! Loaders' configurations, written from one description: the images, who boots which, and a menu for everybody else.
 //!
 //! Pure: from a path that a loader asked for to the text that is there ([`Catalogue::text`]). Nothing is kept for a machine:
-//! a text is written when it is asked for, and gone when it was read. pxelinux, GRUB and iPXE each have a syntax of their own
-//! and get the same.
+//! a text is written when it is asked for, and gone when it was read. pxelinux, U-Boot, GRUB and iPXE each have a syntax of their
+//! own and get the same, less what was built for another processor.
 
 mod arguments;
 mod grub;
@@ -16,14 +16,17 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::client::Arch;
 use super::distribution::Bootable;
-use super::plan::{Assigned, BootFile, Chosen, ImageMenu, MenuDefault, Name, Piece, Plan, Who};
+use super::plan::{Assigned, BootFile, Choice, Chosen, ImageMenu, MenuDefault, Name, Piece, Plan, Who};
+use super::register::Caller;
 use crate::wire::ethernet::MacAddr;
 
 use arguments::{Facts, Pieces};
 pub use arguments::{check_args, machine_words};
 pub use name::uuid_of;
-use name::{For, Loader};
+use name::{For, Loader, Wanted};
+use pxelinux::{MenuModule, Reader};
 
 /// An image that boots
 #[derive(Clone, Debug)]
@@ -38,7 +41,11 @@ pub struct Entry {
 
 impl Entry {
     fn title(&self) -> String {
-        self.title.clone().unwrap_or_else(|| format!("{} ({})", self.name, self.bootable.system))
+        match (&self.title, self.bootable.system) {
+            (Some(title), _) => title.clone(),
+            (None, Some(system)) => format!("{} ({system})", self.name),
+            (None, None) => self.name.clone(),
+        }
     }
 }
 
@@ -98,19 +105,19 @@ impl Boot<'_> {
 }
 
 /// What a text boots
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum What<'c> {
     /// This, without a question
     One(Boot<'c>),
-    /// What is chosen of all images
-    Menu(&'c [Entry], &'c ImageMenu),
+    /// What is chosen of these images
+    Menu(Vec<&'c Entry>, &'c ImageMenu),
     /// The local disk
     Local,
 }
 
 impl What<'_> {
     /// The name of what a menu takes by itself; `None`: the local disk
-    fn default_of<'c>(entries: &'c [Entry], menu: &'c ImageMenu) -> Option<&'c str> {
+    fn default_of<'c>(entries: &[&'c Entry], menu: &'c ImageMenu) -> Option<&'c str> {
         match &menu.default {
             MenuDefault::Local => None,
             MenuDefault::Image(name) if entries.iter().any(|entry| entry.name == *name) => Some(name),
@@ -129,6 +136,15 @@ impl<F: Fn(&str) -> bool> Beside for F {
     fn has(&self, path: &str) -> bool {
         self(path)
     }
+}
+
+/// Who asks for a text
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asker<'a> {
+    /// The address that the request came from
+    pub address: Option<Ipv4Addr>,
+    /// What DHCP heard of the machine that has it
+    pub caller: Option<&'a Caller>,
 }
 
 /// The texts that loaders find, from the plan and the images that boot
@@ -150,49 +166,31 @@ impl Catalogue {
         Self { plan, entries: Arc::clone(&self.entries) }
     }
 
-    /// The text at a plain path, for the client at `peer`; `None`: nothing is generated there. `beside` knows the files that
-    /// lie beside a loader.
-    pub fn text(&self, path: &[u8], peer: Option<Ipv4Addr>, beside: &dyn Beside) -> Option<String> {
+    /// The text at a plain path, for who asks; `None`: nothing is generated there, or nothing that this machine could boot.
+    /// `beside` knows the files that lie beside a loader.
+    pub fn text(&self, path: &[u8], asker: Asker<'_>, beside: &dyn Beside) -> Option<String> {
         let wanted = name::parse(path)?;
-        let name = match (wanted.whom, wanted.loader, peer) {
+        // Of U-Boot's names for everybody's, a file under the last one goes before what is generated for those before it.
+        if wanted.is_early && beside.has(&format!("{}/default", parent(path)?)) {
+            return None;
+        }
+        let name = match (wanted.whom, wanted.loader, asker.address) {
             (For::Stem(_), ..) => Name::Anybody,
             // DHCP told iPXE which script is its own; who comes to the menu all the same has none, or a reserved address.
-            (For::Anybody(Name::Anybody), Loader::Ipxe, Some(peer)) => Name::Address(peer),
+            (For::Anybody(Name::Anybody), Loader::Ipxe, Some(address)) => Name::Address(address),
             (For::Assigned(name) | For::Anybody(name), ..) => name,
         };
-        let choice = self.plan.choice(name, wanted.arch, peer)?;
-        let chosen = match wanted.whom {
-            For::Stem(stem) => Some(self.of_stem(stem)?),
-            _ => choice.image.map(|Chosen { assigned, .. }| (&*assigned.image, assigned.args.as_deref())),
-        };
-        let what = match (chosen, wanted.whom, &*self.entries) {
-            _ if choice.is_local
-                && !matches!(wanted.whom, For::Stem(_))
-                && wanted.loader != Loader::GrubAsk =>
-            {
-                What::Local
-            }
-            // Without an image there is nothing to offer.
-            (_, _, []) => return None,
-            (Some((image, args)), ..) => What::One(Boot { entry: self.entry(image)?, args }),
-            (None, For::Assigned(_), _) => return None,
-            (None, _, [entry]) if !self.plan.image_menu().always => What::One(Boot { entry, args: None }),
-            (None, _, entries) => What::Menu(entries, self.plan.image_menu()),
-        };
+        let choice = self.plan.choice(name, wanted.arch, asker.address, asker.caller)?;
+        let what = self.what(&wanted, &choice)?;
         let address = wanted.server.unwrap_or(choice.network.address);
         let server = Server::of(&self.plan, address);
-        let shared = matches!(wanted.whom, For::Stem(_));
-        let facts = if shared { Facts::of_server(server) } else { Facts::of(&choice, server) };
+        let facts = Facts::of(&choice, server);
         Some(match wanted.loader {
             Loader::Ipxe => {
                 let asks_serial = wanted.whom == For::Anybody(Name::Anybody) && self.knows_serials();
                 ipxe::write(what, &facts, asks_serial)
             }
-            Loader::Pxelinux => {
-                // What lies in an image's own folder is lpxelinux, which takes URLs.
-                let http = shared || choice.boot.is_some_and(is_lpxelinux);
-                pxelinux::write(what, &facts, http, pxelinux::MenuModule::found(wanted.folder, beside))
-            }
+            Loader::Pxelinux => pxelinux::write(what, &facts, &reader(&wanted, &choice, beside)),
             Loader::Grub => grub::write(what, &facts),
             Loader::GrubAsk => grub::ask(server),
         })
@@ -206,6 +204,32 @@ impl Catalogue {
     /// What the kernel of an image is told by itself
     pub fn image_args(&self, image: &str) -> Option<String> {
         self.entry(image).map(|entry| entry.bootable.args.clone())
+    }
+
+    /// What is booted by a text; `None`: nothing, or an image that was built for another processor
+    fn what<'c>(&'c self, wanted: &Wanted<'c>, choice: &Choice<'c>) -> Option<What<'c>> {
+        let is_shared = matches!(wanted.whom, For::Stem(_)) || wanted.loader == Loader::GrubAsk;
+        if choice.is_local && !is_shared {
+            return Some(What::Local);
+        }
+        let cpu = choice.arch.and_then(Arch::cpu);
+        let runs = |entry: &&Entry| entry.bootable.cpu.is_none_or(|of| cpu.is_none_or(|cpu| of == cpu));
+        let chosen = match wanted.whom {
+            For::Stem(stem) => Some(self.of_stem(stem)?),
+            _ => choice.image.map(|Chosen { assigned, .. }| (&*assigned.image, assigned.args.as_deref())),
+        };
+        if let Some((image, args)) = chosen {
+            return Some(What::One(Boot { entry: self.entry(image).filter(runs)?, args }));
+        }
+        if let For::Assigned(_) = wanted.whom {
+            return None;
+        }
+        let entries: Vec<_> = self.entries.iter().filter(runs).collect();
+        match *entries {
+            [] => None,
+            [entry] if !self.plan.image_menu().always => Some(What::One(Boot { entry, args: None })),
+            _ => Some(What::Menu(entries, self.plan.image_menu())),
+        }
     }
 
     /// The loader that boots one image lies in that image's own folder: its name there, where the path means one
@@ -230,6 +254,21 @@ impl Catalogue {
         let (assigned, _) = self.plan.assigned().find(|(assigned, _)| assigned.stem() == stem)?;
         Some((&assigned.image, assigned.args.as_deref()))
     }
+}
+
+/// The folder of a path
+fn parent(path: &[u8]) -> Option<&str> {
+    std::str::from_utf8(path).ok()?.rsplit_once('/').map(|(folder, _)| folder)
+}
+
+/// Who reads a text in pxelinux's syntax
+fn reader<'w>(wanted: &Wanted<'w>, choice: &Choice<'_>, beside: &dyn Beside) -> Reader<'w> {
+    if choice.is_u_boot || wanted.is_early {
+        return Reader::UBoot { folder: wanted.folder };
+    }
+    // What lies in an image's own folder is lpxelinux, which takes URLs.
+    let is_lpxelinux = matches!(wanted.whom, For::Stem(_)) || choice.boot.is_some_and(is_lpxelinux);
+    Reader::Pxelinux { http: is_lpxelinux, module: MenuModule::found(wanted.folder, beside) }
 }
 
 /// Whether a boot file is lpxelinux, which takes URLs

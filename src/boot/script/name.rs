@@ -1,7 +1,8 @@
 //! The names that loaders ask their configuration by, and whom each of them is for.
 //!
 //! pxelinux and U-Boot: `pxelinux.cfg/` and a UUID, `01-` and the MAC address, eight hexadecimal digits of the IP address or
-//! fewer, `default` (syslinux's doc/pxelinux.txt). GRUB: `grub.cfg-` and the same, then `grub.cfg` (grub-core/net/net.c), below
+//! fewer, `default` (syslinux's doc/pxelinux.txt); before that one U-Boot asks by its processor and board (its boot/pxe_utils.c).
+//! GRUB: `grub.cfg-` and the same, then `grub.cfg` (grub-core/net/net.c), below
 //! a folder that each distribution builds in (`/grub`, `/EFI/centos`, `/debian-installer/amd64/grub`, …), so below any.
 //! iPXE's are this server's own, below `images/ADDRESS`.
 
@@ -43,6 +44,8 @@ pub(super) struct Wanted<'p> {
     pub(super) server: Option<Ipv4Addr>,
     /// Where the loader came from
     pub(super) folder: &'p str,
+    /// Everybody's, under a name that comes before `default`
+    pub(super) is_early: bool,
 }
 
 /// What a plain path asks for; `None`: it is no loader's configuration
@@ -55,8 +58,14 @@ pub(super) fn parse(path: &[u8]) -> Option<Wanted<'_>> {
 /// `images/ADDRESS` and what is below it
 fn ipxe_or_generated(path: &str) -> Option<Wanted<'_>> {
     let below = path.strip_prefix("images/")?;
-    let wanted =
-        |loader, whom, arch, address| Wanted { loader, whom, arch, server: Some(address), folder: "" };
+    let wanted = |loader, whom, arch, address| Wanted {
+        loader,
+        whom,
+        arch,
+        server: Some(address),
+        folder: "",
+        is_early: false,
+    };
     let ipxe = |whom, address| wanted(Loader::Ipxe, whom, Arch::X64_UEFI, address);
     let Some((address, rest)) = below.split_once('/') else {
         let address = below.strip_suffix(".ipxe")?.parse().ok()?;
@@ -105,12 +114,13 @@ pub(super) fn loader_of_stem(path: &str) -> Option<(&str, &str)> {
 
 fn pxelinux<'p>(folder: &'p str, file: &'p str) -> Option<Wanted<'p>> {
     let folder = folder.strip_suffix("pxelinux.cfg").filter(|rest| rest.is_empty() || rest.ends_with('/'))?;
-    let whom = match file {
-        "default" => For::Anybody(Name::Anybody),
-        _ => For::Assigned(machine(file)?),
+    let (whom, arch) = match (file, file.strip_prefix("default-")) {
+        ("default", _) => (For::Anybody(Name::Anybody), Arch::X86_BIOS),
+        (_, Some(board)) => (For::Anybody(Name::Anybody), u_boot_arch(board)?),
+        _ => (For::Assigned(machine(file)?), Arch::X86_BIOS),
     };
-    let folder = folder.trim_end_matches('/');
-    Some(Wanted { loader: Loader::Pxelinux, whom, arch: Arch::X86_BIOS, server: None, folder })
+    let (folder, is_early) = (folder.trim_end_matches('/'), file.starts_with("default-"));
+    Some(Wanted { loader: Loader::Pxelinux, whom, arch, server: None, folder, is_early })
 }
 
 fn grub<'p>(folder: &'p str, file: &'p str) -> Option<Wanted<'p>> {
@@ -125,7 +135,7 @@ fn grub<'p>(folder: &'p str, file: &'p str) -> Option<Wanted<'p>> {
         None => return None,
         Some(name) => (Loader::Grub, For::Assigned(machine(name)?)),
     };
-    Some(Wanted { loader, whom, arch, server: None, folder })
+    Some(Wanted { loader, whom, arch, server: None, folder, is_early: false })
 }
 
 /// A UUID, `01-` and a MAC address, or an IP address in hexadecimal. Fewer digits of it stand for a network, and are nobody's.
@@ -153,6 +163,16 @@ pub fn uuid_of(text: &str) -> Option<Uuid> {
     }
     let digits = text.replace('-', "");
     u128::from_str_radix(&digits, 16).ok().map(|uuid| Uuid(uuid.to_be_bytes()))
+}
+
+/// The architecture that a name of U-Boot's begins with. It calls both of ARM's so: where DHCP did not tell, 64 bits are likelier.
+fn u_boot_arch(name: &str) -> Option<Arch> {
+    match name.split('-').next()? {
+        "arm" => Some(Arch::ARM64_UBOOT),
+        "riscv" => Some(Arch::RISCV64_UEFI),
+        "x86" => Some(Arch::X86_BIOS),
+        _ => None,
+    }
 }
 
 /// What GRUB calls `$grub_cpu-$grub_platform`
@@ -186,6 +206,8 @@ mod tests {
             ("pxelinux.cfg/C0A86356", Pxelinux, Assigned(address)),
             ("pxelinux.cfg/default", Pxelinux, Anybody(Name::Anybody)),
             ("bios/x/pxelinux.cfg/default", Pxelinux, Anybody(Name::Anybody)),
+            ("pxelinux.cfg/default-arm", Pxelinux, Anybody(Name::Anybody)),
+            ("pxelinux.cfg/default-arm-armv8-qemu-arm", Pxelinux, Anybody(Name::Anybody)),
             ("pxelinux.cfg/4c4c4544-0051-3510-8052-b4c04f564231", Pxelinux, Assigned(Name::Uuid(uuid))),
             ("debian-installer/amd64/grub/grub.cfg", GrubAsk, Anybody(Name::Anybody)),
             ("grub.cfg", GrubAsk, Anybody(Name::Anybody)),
@@ -210,7 +232,8 @@ mod tests {
         for path in [
             "pxelinux.cfg",
             "pxelinux.cfg/C0A863",
-            "pxelinux.cfg/default-arm",
+            "pxelinux.cfg/default-mips",
+            "pxelinux.cfg/default-",
             "pxelinux.cfg/01-88-99",
             "xpxelinux.cfg/default",
             "grub.cfg.bak",
@@ -221,7 +244,10 @@ mod tests {
         ] {
             assert_eq!(parse(path.as_bytes()), None, "{path}");
         }
-        assert_eq!(parse(b"bios/pxelinux.cfg/default").unwrap().folder, "bios");
+        let default = parse(b"bios/pxelinux.cfg/default").unwrap();
+        assert_eq!((default.folder, default.is_early, default.arch), ("bios", false, Arch::X86_BIOS));
+        let arm = parse(b"pxelinux.cfg/default-arm-armv8").unwrap();
+        assert_eq!((arm.folder, arm.is_early, arm.arch), ("", true, Arch::ARM64_UBOOT));
         assert_eq!(parse(b"debian-installer/arm64/grub/grub.cfg-C0A86356").unwrap().arch, Arch::ARM64_UEFI);
     }
 

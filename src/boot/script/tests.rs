@@ -1,6 +1,7 @@
 //! The texts, whole: what a loader reads is what is written here.
 
-use super::super::client::Uuid;
+use super::super::arch::Cpu;
+use super::super::client::{Client, Loader as LoaderOfDhcp, Uuid, Wants};
 use super::super::plan::{
     Assigned, BootFile, Boots, Cidr, KnownBy, Local, Machine, Match, Mode, Network, Once, Reason, Rule,
     Subnet,
@@ -13,10 +14,11 @@ const NODE: &str = "88-99-aa-bb-cc-dd";
 
 fn image(name: &str, kernel: &str, initrds: &[&str], args: &str) -> Entry {
     let bootable = Bootable {
-        system: "Ubuntu",
+        system: Some("Ubuntu"),
         kernel: kernel.to_owned(),
         initrds: initrds.iter().map(|path| (*path).to_owned()).collect(),
         args: args.to_owned(),
+        cpu: Some(Cpu::X86),
         caveat: None,
     };
     Entry { name: name.to_owned(), title: None, bootable }
@@ -25,7 +27,7 @@ fn image(name: &str, kernel: &str, initrds: &[&str], args: &str) -> Entry {
 fn centos() -> Entry {
     let args = "inst.repo={url} ip=dhcp ks.device={mac}";
     let bootable = Bootable {
-        system: "Fedora or RHEL family",
+        system: Some("Fedora or RHEL family"),
         ..image("", "images/pxeboot/vmlinuz", &["images/pxeboot/initrd.img"], args).bootable
     };
     Entry { name: "centos7".to_owned(), title: Some("CentOS 7".to_owned()), bootable }
@@ -99,9 +101,14 @@ fn both(machines: Vec<Machine>) -> Catalogue {
     catalogue(plan("lpxelinux.0", machines), &[centos(), jammy()])
 }
 
+/// Somebody of whom no more is known
+fn at(address: [u8; 4]) -> Asker<'static> {
+    Asker { address: Some(address.into()), caller: None }
+}
+
 /// The text for somebody on the link, without any menu module
 fn text(catalogue: &Catalogue, path: &str) -> Option<String> {
-    catalogue.text(path.as_bytes(), Some(Ipv4Addr::new(192, 168, 99, 60)), &|_: &str| false)
+    catalogue.text(path.as_bytes(), at([192, 168, 99, 60]), &|_: &str| false)
 }
 
 fn named() -> Machine {
@@ -159,7 +166,7 @@ fn only_who_has_an_image_finds_something_by_name() {
 #[test]
 fn who_is_in_a_subnet_gets_its_image() {
     let catalogue = both(Vec::new());
-    let relayed = Some(Ipv4Addr::new(10, 44, 0, 9));
+    let relayed = at([10, 44, 0, 9]);
     for path in ["pxelinux.cfg/default", "pxelinux.cfg/01-02-00-00-00-00-01"] {
         let text = catalogue.text(path.as_bytes(), relayed, &|_: &str| true).unwrap();
         assert!(text.starts_with("DEFAULT jammy\n"), "{path}: {text}");
@@ -170,6 +177,154 @@ fn who_is_in_a_subnet_gets_its_image() {
     }
     let by_uuid = b"pxelinux.cfg/4c4c4544-0051-3510-8052-b4c04f564231";
     assert_eq!(catalogue.text(by_uuid, relayed, &|_: &str| true), None, "its MAC address may say otherwise");
+}
+
+/// A request that came through a switch's port, as it is remembered
+fn heard(arch: Arch, loader: LoaderOfDhcp) -> Caller {
+    Caller::of(&Client {
+        network: 0,
+        mac: NODE.parse().unwrap(),
+        uuid: Some(Uuid(*b"0123456789abcdef")),
+        arch: Some(arch),
+        stated_arch: None,
+        loader,
+        wants: Wants::Pxe,
+        vendor_class: b"PXEClient:Arch:00007",
+        user_class: b"",
+        link: None,
+        relay: None,
+        circuit_id: b"rack-7/12",
+        remote_id: b"sw-7",
+        ip: None,
+    })
+}
+
+/// The text for who sent that request, with every menu module
+fn text_for(catalogue: &Catalogue, caller: &Caller, path: &str) -> Option<String> {
+    let who = Asker { address: Some(Ipv4Addr::new(192, 168, 99, 60)), caller: Some(caller) };
+    catalogue.text(path.as_bytes(), who, &|path: &str| path.ends_with(".c32"))
+}
+
+/// jammy for whom one condition holds
+fn jammy_where(one: Match) -> Catalogue {
+    let image = Some(Assigned::for_rule("jammy".to_owned(), None));
+    let reason = Reason::Rule { number: 1, line: 1 };
+    let rule = Rule {
+        matches: vec![one],
+        boots: Boots::Unsaid,
+        image,
+        local: Default::default(),
+        vars: Default::default(),
+        mode: None,
+        reason,
+    };
+    let networks = plan("a", Vec::new()).networks().to_vec();
+    catalogue(Plan::new(networks, vec![rule], Vec::new(), Vec::new()), &[centos(), jammy()])
+}
+
+#[test]
+fn what_dhcp_told_decides_whatever_the_name_says() {
+    let caller = heard(Arch::X64_UEFI_HTTP, LoaderOfDhcp::Rom);
+    let texts = |text: &str| vec![text.to_owned()];
+    for one in [
+        Match::Circuit(texts("rack-7/*")),
+        Match::Remote(texts("0x73772d37")),
+        Match::Vendor(texts("*00007")),
+        Match::Arch(vec![Arch::X64_UEFI_HTTP]),
+        Match::Mac(texts("88:99")),
+        Match::Uuid(vec![Uuid(*b"0123456789abcdef")]),
+    ] {
+        let catalogue = jammy_where(one.clone());
+        let uuid = Uuid(*b"0123456789abcdef");
+        for path in [
+            "pxelinux.cfg/default".to_owned(),
+            format!("pxelinux.cfg/01-{NODE}"),
+            format!("pxelinux.cfg/{uuid}"),
+            "pxelinux.cfg/C0A8633C".to_owned(),
+            format!("images/192.168.99.1/by-mac/{NODE}/grub-x86_64-efi.cfg"),
+            "images/192.168.99.1.ipxe".to_owned(),
+        ] {
+            let text = text_for(&catalogue, &caller, &path).unwrap_or_else(|| panic!("{one:?} {path}"));
+            assert!(text.contains("jammy") && !text.contains("CentOS"), "{one:?} {path}: {text}");
+        }
+        // Somebody else's name, asked for from that address
+        let other = "images/192.168.99.1/by-mac/88-99-aa-bb-cc-de/grub-x86_64-efi.cfg";
+        let text = text_for(&catalogue, &caller, other).unwrap();
+        assert_eq!(text.contains("CentOS"), !matches!(one, Match::Mac(_)), "{one:?}: {text}");
+    }
+    let elsewhere = jammy_where(Match::Circuit(texts("rack-8/*")));
+    assert_eq!(text_for(&elsewhere, &caller, &format!("pxelinux.cfg/01-{NODE}")), None);
+    assert!(text_for(&elsewhere, &caller, "pxelinux.cfg/default").unwrap().contains("CentOS"));
+}
+
+#[test]
+fn a_menu_fills_in_what_dhcp_told() {
+    let args = "id={uuid} host={host} mac={mac}";
+    let catalogue = catalogue(plan("lpxelinux.0", vec![named()]), &[image("a", "k", &[], args), jammy()]);
+    let caller = heard(Arch::X86_BIOS, LoaderOfDhcp::Rom);
+    let path = "images/192.168.99.1/a/pxelinux.cfg/default";
+    let filled = "  APPEND id=30313233-3435-3637-3839-616263646566 host=node-01 mac=88:99:aa:bb:cc:dd\n";
+    let text = text_for(&catalogue, &caller, path).unwrap();
+    assert!(text.contains(filled), "{text}");
+}
+
+#[test]
+fn u_boot_gets_what_its_processor_boots_in_its_own_form() {
+    let arm = |name: &str| {
+        let entry = image(name, "linux", &["ucode", "initrd.gz"], "console=ttyAMA0 mac={mac}");
+        Entry { bootable: Bootable { cpu: Some(Cpu::Arm64), ..entry.bootable }, ..entry }
+    };
+    let caller = heard(Arch::ARM64_UBOOT, LoaderOfDhcp::UBoot);
+    let one = catalogue(plan("a", Vec::new()), &[centos(), arm("arm")]);
+    let expected = "\
+DEFAULT arm
+PROMPT 0
+
+LABEL arm
+  LINUX images/arm/linux
+  INITRD images/arm/initrd.gz
+  APPEND console=ttyAMA0 mac=88:99:aa:bb:cc:dd
+
+";
+    assert_eq!(text_for(&one, &caller, "pxelinux.cfg/default").unwrap(), expected);
+    let below = text_for(&one, &caller, "boards/a/pxelinux.cfg/default").unwrap();
+    assert!(below.contains("  LINUX ../../images/arm/linux\n"), "{below}");
+
+    let two = catalogue(plan("a", Vec::new()), &[centos(), arm("arm"), arm("other")]);
+    let begin = "\
+MENU TITLE Install or boot
+PROMPT 1
+TIMEOUT 300
+DEFAULT arm
+
+LABEL arm
+  MENU LABEL arm (Ubuntu)
+  MENU DEFAULT
+";
+    let menu = text_for(&two, &caller, "pxelinux.cfg/default").unwrap();
+    assert!(menu.starts_with(begin) && !menu.contains("centos"), "{menu}");
+    // By the name alone, where DHCP told nothing; a file of the operator's would have come after it.
+    let early = "pxelinux.cfg/default-arm-armv8";
+    assert!(text(&two, early).unwrap().starts_with(begin));
+    let placed = |path: &str| path == "pxelinux.cfg/default";
+    assert_eq!(two.text(early.as_bytes(), at([192, 168, 99, 60]), &placed), None);
+
+    let x86 = catalogue(plan("a", Vec::new()), &[centos(), jammy()]);
+    assert_eq!(text_for(&x86, &caller, "pxelinux.cfg/default"), None);
+    assert_eq!(text(&x86, early), None);
+    assert!(!text(&two, "pxelinux.cfg/default").unwrap().contains("arm"));
+}
+
+#[test]
+fn an_image_for_another_processor_is_given_to_nobody() {
+    let entry = jammy();
+    let arm = Entry { bootable: Bootable { cpu: Some(Cpu::Arm64), ..entry.bootable }, ..entry };
+    let catalogue = catalogue(plan("a", vec![machine(Some(NODE.parse().unwrap()), None)]), &[centos(), arm]);
+    let path = |cpu: &str| format!("images/192.168.99.1/by-mac/{NODE}/grub-{cpu}-efi.cfg");
+    assert!(text(&catalogue, &path("x86_64")).is_some());
+    assert_eq!(text(&catalogue, &path("arm64")), None, "centos7 is its own");
+    let other = "images/192.168.99.1/by-mac/02:00:00:00:00:09/grub-arm64-efi.cfg";
+    assert!(text(&catalogue, other).unwrap().contains("Booting jammy from"));
 }
 
 #[test]
@@ -207,7 +362,7 @@ fn pxelinux_shows_a_menu_with_what_it_has() {
     let catalogue = catalogue(plan("lpxelinux.0", Vec::new()).with_image_menu(menu), &[centos(), jammy()]);
     let shown = |files: &[&str]| {
         let beside = |path: &str| files.contains(&path);
-        catalogue.text(b"pxelinux.cfg/default", None, &beside).unwrap()
+        catalogue.text(b"pxelinux.cfg/default", Asker::default(), &beside).unwrap()
     };
     let labels = "\
 LABEL centos7
@@ -238,7 +393,7 @@ LABEL local
 #[test]
 fn grub_asks_who_it_is_and_boots_that_image() {
     let catalogue = both(vec![named()]);
-    let ask = "configfile (tftp,192.168.99.1)/images/192.168.99.1/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n";
+    let ask = "source (tftp,192.168.99.1)/images/192.168.99.1/by-mac/$net_default_mac/grub-$grub_cpu-$grub_platform.cfg\n";
     assert_eq!(text(&catalogue, "debian-installer/amd64/grub/grub.cfg").unwrap(), ask);
     let expected = "\
 insmod http

@@ -5,11 +5,10 @@ use std::net::Ipv4Addr;
 use minijinja::Value;
 
 use super::*;
-use crate::boot::client::{Arch, Uuid};
+use crate::boot::client::{Arch, Client, Loader, Uuid, Wants};
 use crate::boot::plan::{
     Assigned, Boots, Cidr, KnownBy, Machine, Match, Mode, Name, Network, Reason, Rule, Subnet, Vars,
 };
-use crate::boot::register::Seen;
 use crate::limits::DONE_MAX;
 use crate::time::Duration;
 use crate::wire::ethernet::MacAddr;
@@ -104,6 +103,27 @@ fn made(text: &str, machines: Vec<Machine>) -> Result<String, String> {
     get(&plan(one(text), machines), "ks/88-99-aa-bb-cc-dd.cfg", PEER).unwrap()
 }
 
+/// DHCP hears a machine take the peer's address
+fn see(plan: &Plan, mac: MacAddr) {
+    let client = Client {
+        network: 0,
+        mac,
+        uuid: Some(Uuid([7; 16])),
+        arch: Some(Arch::X64_UEFI),
+        stated_arch: None,
+        loader: Loader::Rom,
+        wants: Wants::Pxe,
+        vendor_class: b"",
+        user_class: b"",
+        link: None,
+        relay: None,
+        circuit_id: b"",
+        remote_id: b"",
+        ip: None,
+    };
+    plan.register().callers.remember(PEER, &client);
+}
+
 #[test]
 fn a_kickstart_file_is_made_for_its_machine() {
     let mut machine = node(&[("role", "db")]);
@@ -128,7 +148,7 @@ fn everything_that_is_known_has_a_name() {
     let text = "{{ mac }} {{ mac_hyphens }} {{ serial }} {{ ip }} {{ host }} {{ arch }} {{ server }} {{ http }} {{ image }} {{ args }} \
                 {{ prefix }} {{ subnet }} {{ broadcast }} {{ domain }} {{ ntp }}";
     let plan = plan(one(text), vec![node(&[])]).with_ports(8080, 69);
-    plan.register().see(PEER, Seen { mac: NODE, uuid: Some(Uuid([7; 16])), arch: Some(Arch::X64_UEFI) });
+    see(&plan, NODE);
     assert_eq!(
         get(&plan, "ks", PEER).unwrap().unwrap(),
         "88:99:aa:bb:cc:dd 88-99-aa-bb-cc-dd CZ7.1 192.168.99.60 node-01 x64-uefi 192.168.99.1 http://192.168.99.1:8080 centos7 \
@@ -209,9 +229,9 @@ fn a_machine_is_known_by_any_of_its_names_or_by_its_address() {
     // A stranger is what it says it is.
     let stranger = Some(format!("02-00-00-00-00-09 {PEER}"));
     assert_eq!(text("ks/02-00-00-00-00-09", PEER), stranger);
-    plan.register().see(PEER, Seen { mac: NODE, uuid: None, arch: None });
+    see(&plan, NODE);
     assert_eq!(text("ks", PEER), node, "as it was seen");
-    plan.register().see(PEER, Seen { mac: MacAddr([2, 0, 0, 0, 0, 9]), uuid: None, arch: None });
+    see(&plan, MacAddr([2, 0, 0, 0, 0, 9]));
     assert_eq!(text("ks", PEER), stranger, "another one has the address now");
     let nobody = get(&plan, "ks", Ipv4Addr::new(192, 168, 99, 78)).unwrap().unwrap_err();
     assert!(nobody.contains("`host` is undefined"), "{nobody}");

@@ -61,7 +61,7 @@ pub(super) fn of(plan: &Plan, who: &Who<'_>, image_args: &dyn Fn(&str) -> Option
     let hostname = machine.and_then(|machine| machine.hostname.as_ref());
     know("host", hostname.map(|name| text(name)).or_else(|| who.mac.map(|mac| text(&mac.hyphenated()))));
     // As in a boot file's name.
-    know("arch", Some(who.arch.map_or_else(|| Value::from("unknown"), |arch| text(&arch))));
+    know("arch", Some(who.arch().map_or_else(|| Value::from("unknown"), |arch| text(&arch))));
     know("server", Some(text(&server.address)));
     know("http", Some(text(&server)));
     know("done", Some(Value::from(server.done(who.mac))));

@@ -1,16 +1,15 @@
-//! All directories of an image, level by level, into an [`Index`]
+//! All directories of an image, level by level, into an [`Index`](super::Index)
 
 use std::collections::{HashSet, VecDeque};
 
 use super::super::extent::Extent;
-use super::index::{self, Index, Named, Node};
+use super::growth::{Child, Found, Growth, Unread, extend};
+use super::index::{self, Index};
 use super::record::Record;
 use super::rock::{Area, Fields};
 use super::volume::{Naming, Volume};
 use super::{Fault, ReadAt, SECTOR};
-use crate::limits::{
-    ISO_DIRECTORY_BYTES_MAX, ISO_DIRECTORY_MAX, ISO_ENTRIES_MAX, ISO_NAME_MAX, ISO_NAMES_BYTES_MAX,
-};
+use crate::limits::{ISO_DIRECTORY_BYTES_MAX, ISO_DIRECTORY_MAX, ISO_ENTRIES_MAX, ISO_NAME_MAX};
 
 /// PX: what a file is, as POSIX has it
 const MODE_KIND: u32 = 0o170_000;
@@ -18,25 +17,11 @@ const MODE_FILE: u32 = 0o100_000;
 const MODE_DIRECTORY: u32 = 0o040_000;
 const MODE_LINK: u32 = 0o120_000;
 
-/// A directory that is still to be read
-struct Unread {
-    node: u32,
+/// Where a directory lies
+#[derive(Clone, Copy)]
+struct Lies {
     block: u32,
     len: u32,
-}
-
-/// An entry of the directory in hand
-struct Child {
-    name: Vec<u8>,
-    modified_s: u32,
-    what: Found,
-}
-
-enum Found {
-    Directory { block: u32, len: u32 },
-    File(Vec<Extent>),
-    Link(Vec<u8>),
-    Compressed,
 }
 
 pub(super) struct Builder<'i, R> {
@@ -44,8 +29,8 @@ pub(super) struct Builder<'i, R> {
     len: u64,
     volume: &'i Volume,
     area: Area<'i, R>,
-    index: Index,
-    unread: VecDeque<Unread>,
+    growth: Growth,
+    unread: VecDeque<Unread<Lies>>,
     /// Blocks of directories that were read, or wait to be
     seen: HashSet<u32>,
     directory_bytes: u64,
@@ -60,7 +45,7 @@ impl<'i, R: ReadAt> Builder<'i, R> {
             len,
             volume,
             area,
-            index: Index::default(),
+            growth: Growth::new(len, volume.root.modified_s),
             unread: VecDeque::new(),
             seen: HashSet::new(),
             directory_bytes: 0,
@@ -68,36 +53,33 @@ impl<'i, R: ReadAt> Builder<'i, R> {
         }
     }
 
-    pub(super) fn build(mut self) -> Result<Index, Fault> {
+    pub(super) fn build(mut self) -> Result<Growth, Fault> {
         let root = self.volume.root;
-        let node = Node::Directory { first: 0, count: 0 };
-        self.index.nodes.push(Named {
-            name_start: 0,
-            name_len: 0,
-            parent: 0,
-            modified_s: root.modified_s,
-            node,
-        });
         self.seen.insert(root.block);
-        self.unread.push_back(Unread { node: 0, block: root.block, len: root.len });
+        self.unread.push_back(Unread { node: Index::ROOT, at: Lies { block: root.block, len: root.len } });
         let mut bytes = Vec::new();
         while let Some(directory) = self.unread.pop_front() {
             self.read_directory(&directory, &mut bytes)?;
             let children = self.children(&directory, &bytes)?;
-            self.add(directory.node, children)?;
+            for unread in self.growth.add(directory.node, children)? {
+                if !self.seen.insert(unread.at.block) {
+                    return Err(Fault::Loop(self.growth.path(unread.node)));
+                }
+                self.unread.push_back(unread);
+            }
         }
-        Ok(self.index)
+        Ok(self.growth)
     }
 
-    fn read_directory(&mut self, directory: &Unread, bytes: &mut Vec<u8>) -> Result<(), Fault> {
-        let len = directory.len;
+    fn read_directory(&mut self, directory: &Unread<Lies>, bytes: &mut Vec<u8>) -> Result<(), Fault> {
+        let Lies { block, len } = directory.at;
         self.directory_bytes += u64::from(len);
         if len > ISO_DIRECTORY_MAX || self.directory_bytes > ISO_DIRECTORY_BYTES_MAX {
             return Err(Fault::TooLarge);
         }
-        let offset = u64::from(directory.block) * self.volume.block_size;
+        let offset = u64::from(block) * self.volume.block_size;
         if offset + u64::from(len) > self.len {
-            return Err(Fault::CutShort(self.path(directory.node)));
+            return Err(Fault::CutShort(self.growth.path(directory.node)));
         }
         bytes.resize(len as usize, 0);
         self.image.read_exact_at(bytes, offset)?;
@@ -105,8 +87,8 @@ impl<'i, R: ReadAt> Builder<'i, R> {
     }
 
     /// The entries of a directory, as they come
-    fn children(&mut self, directory: &Unread, bytes: &[u8]) -> Result<Vec<Child>, Fault> {
-        let mut children: Vec<Child> = Vec::new();
+    fn children(&mut self, directory: &Unread<Lies>, bytes: &[u8]) -> Result<Vec<Child<Lies>>, Fault> {
+        let mut children: Vec<Child<Lies>> = Vec::new();
         // The next record holds the next piece of the last file, or of one that is left out.
         let (mut unfinished, mut left_out) = (false, false);
         let mut at = 0;
@@ -117,7 +99,7 @@ impl<'i, R: ReadAt> Builder<'i, R> {
                 continue;
             }
             let Some((record, len)) = Record::parse(&bytes[at..]) else {
-                return Err(Fault::Directory(self.path(directory.node)));
+                return Err(Fault::Directory(self.growth.path(directory.node)));
             };
             at += len;
             self.records += 1;
@@ -149,7 +131,7 @@ impl<'i, R: ReadAt> Builder<'i, R> {
     }
 
     /// The entry that a record makes; `None`: it is left out
-    fn child(&mut self, record: &Record<'_>, directory: &Unread) -> Result<Option<Child>, Fault> {
+    fn child(&mut self, record: &Record<'_>, directory: &Unread<Lies>) -> Result<Option<Child<Lies>>, Fault> {
         let fields = match self.volume.naming {
             Naming::Rock { skip } => {
                 let system_use = record.system_use.get(skip..).unwrap_or_default();
@@ -167,9 +149,9 @@ impl<'i, R: ReadAt> Builder<'i, R> {
         }
         let kind = fields.mode.map(|mode| mode & MODE_KIND);
         let what = if let Some(block) = fields.child_block {
-            Found::Directory { block, len: self.moved_len(block, directory)? }
+            Found::Directory(Lies { block, len: self.moved_len(block, directory)? })
         } else if record.is_directory() {
-            Found::Directory { block: record.block(), len: record.len() }
+            Found::Directory(Lies { block: record.block(), len: record.len() })
         } else if let Some(target) = fields.link.filter(|_| kind.is_none_or(|kind| kind == MODE_LINK)) {
             Found::Link(target)
         } else if kind.is_some_and(|kind| kind != MODE_FILE && kind != MODE_DIRECTORY && kind != 0) {
@@ -187,113 +169,21 @@ impl<'i, R: ReadAt> Builder<'i, R> {
     }
 
     /// How long a directory is that was moved: its own record says it
-    fn moved_len(&self, block: u32, directory: &Unread) -> Result<u32, Fault> {
+    fn moved_len(&self, block: u32, directory: &Unread<Lies>) -> Result<u32, Fault> {
         let offset = u64::from(block) * self.volume.block_size;
-        let damaged = || Fault::Directory(self.path(directory.node));
+        let damaged = || Fault::Directory(self.growth.path(directory.node));
         if offset + SECTOR as u64 > self.len {
-            return Err(Fault::CutShort(self.path(directory.node)));
+            return Err(Fault::CutShort(self.growth.path(directory.node)));
         }
         let mut sector = [0; SECTOR];
         self.image.read_exact_at(&mut sector, offset)?;
         let (record, _) = Record::parse(&sector).filter(|(record, _)| record.is_dot()).ok_or_else(damaged)?;
         Ok(record.len())
     }
-
-    /// Puts the children of a directory side by side
-    fn add(&mut self, directory: u32, mut children: Vec<Child>) -> Result<(), Fault> {
-        children.sort_by(|a, b| index::order(&a.name, &b.name));
-        // Of versions of one file the first is the latest (§9.3).
-        children.dedup_by(|later, first| later.name == first.name);
-        let first = number(self.index.nodes.len())?;
-        let count = number(children.len())?;
-        self.index.nodes[directory as usize].node = Node::Directory { first, count };
-        for child in children {
-            let node = number(self.index.nodes.len())?;
-            let (name_start, name_len) = self.keep(&child.name)?;
-            let what = match child.what {
-                Found::Directory { block, len } => {
-                    if !self.seen.insert(block) {
-                        let name = String::from_utf8_lossy(&child.name);
-                        return Err(Fault::Loop(format!("{}/{name}", self.path(directory))));
-                    }
-                    self.unread.push_back(Unread { node, block, len });
-                    Node::Directory { first: 0, count: 0 }
-                }
-                Found::File(extents) => self.file(&extents).ok_or_else(|| {
-                    let name = String::from_utf8_lossy(&child.name);
-                    Fault::CutShort(format!("{}/{name}", self.path(directory)))
-                })?,
-                Found::Link(target) => {
-                    let (start, len) = self.keep(&target)?;
-                    Node::Link { start, len }
-                }
-                Found::Compressed => {
-                    self.index.compressed += 1;
-                    Node::Compressed
-                }
-            };
-            let modified_s = child.modified_s;
-            self.index.nodes.push(Named { name_start, name_len, parent: directory, modified_s, node: what });
-        }
-        Ok(())
-    }
-
-    /// `None`: a part of it lies outside the image
-    fn file(&mut self, extents: &[Extent]) -> Option<Node> {
-        if extents.iter().any(|extent| extent.offset + extent.len > self.len) {
-            return None;
-        }
-        match extents {
-            [] => Some(Node::File { extent: Extent { offset: 0, len: 0 } }),
-            &[extent] => Some(Node::File { extent }),
-            pieces => {
-                let first = u32::try_from(self.index.pieces.len()).ok()?;
-                self.index.pieces.extend_from_slice(pieces);
-                Some(Node::Pieces { first, count: u32::try_from(pieces.len()).ok()? })
-            }
-        }
-    }
-
-    fn keep(&mut self, text: &[u8]) -> Result<(u32, u16), Fault> {
-        let start = self.index.names.len();
-        if start + text.len() > ISO_NAMES_BYTES_MAX {
-            return Err(Fault::TooLarge);
-        }
-        self.index.names.extend_from_slice(text);
-        Ok((number(start)?, u16::try_from(text.len()).map_err(|_| Fault::TooLarge)?))
-    }
-
-    /// For a sentence; parents come before their children, so it ends
-    fn path(&self, directory: u32) -> String {
-        let mut parts = Vec::new();
-        let mut at = directory;
-        while at != 0 && parts.len() < 64 {
-            let named = &self.index.nodes[at as usize];
-            let name = &self.index.names[named.name_start as usize..][..named.name_len.into()];
-            parts.push(String::from_utf8_lossy(name).into_owned());
-            at = named.parent;
-        }
-        parts.iter().rev().map(|part| format!("/{part}")).collect()
-    }
-}
-
-fn number(len: usize) -> Result<u32, Fault> {
-    u32::try_from(len).map_err(|_| Fault::TooLarge)
-}
-
-/// Adds an extent to a file; what lies side by side is one, as the pieces of a file above 4 GiB mostly do
-fn extend(extents: &mut Vec<Extent>, extent: Extent) {
-    if extent.len == 0 {
-        return;
-    }
-    match extents.last_mut() {
-        Some(last) if last.offset + last.len == extent.offset => last.len += extent.len,
-        _ => extents.push(extent),
-    }
 }
 
 /// Whether a path can lead to it
-fn is_name(name: &[u8]) -> bool {
+pub(super) fn is_name(name: &[u8]) -> bool {
     !name.is_empty()
         && name.len() <= ISO_NAME_MAX
         && name != b"."

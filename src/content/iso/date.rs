@@ -1,4 +1,4 @@
-//! Dates of ECMA-119 as seconds since the Unix epoch; what is no date is 0, what is before it or after 2106 its end.
+//! Dates of ECMA-119 and of FAT as seconds since the Unix epoch; what is no date is 0, what is before it or after 2106 its end.
 
 /// §9.1.5: years since 1900, month, day, hour, minute, second, quarters of an hour east of Greenwich
 pub(super) fn short(bytes: &[u8]) -> u32 {
@@ -15,6 +15,13 @@ pub(super) fn long(bytes: &[u8]) -> u32 {
     let pair = |at: usize| (digits[at] - b'0') * 10 + (digits[at + 1] - b'0');
     let year = i64::from(pair(0)) * 100 + i64::from(pair(2));
     seconds(year, [pair(4), pair(6), pair(8), pair(10), pair(12)], zone.cast_signed())
+}
+
+/// FAT: time and date in bits, of no zone
+pub(super) fn fat(time: u16, date: u16) -> u32 {
+    let bits = |of: u16, from: u32, len: u32| (of >> from & ((1 << len) - 1)).to_le_bytes()[0];
+    let [hour, minute, second] = [bits(time, 11, 5), bits(time, 5, 6), 2 * bits(time, 0, 5)];
+    seconds(1980 + i64::from(date >> 9), [bits(date, 5, 4), bits(date, 0, 5), hour, minute, second], 0)
 }
 
 fn seconds(year: i64, [month, day, hour, minute, second]: [u8; 5], zone: i8) -> u32 {
@@ -42,6 +49,7 @@ mod tests {
         // 2026-08-01 14:34:56 +02:00
         assert_eq!(short(&[126, 8, 1, 14, 34, 56, 8]), 1_785_587_696);
         assert_eq!(long(b"2026080114345600\x08"), 1_785_587_696);
+        assert_eq!(fat(14 << 11 | 34 << 5 | 28, 46 << 9 | 8 << 5 | 1), 1_785_594_896, "2026-08-01 14:34:56");
         assert_eq!(short(&[100, 2, 29, 0, 0, 0, 0]), 951_782_400);
         assert_eq!(short(&[70, 1, 1, 0, 0, 0, 4]), 0, "before the epoch");
         assert_eq!(short(&[255, 12, 31, 0, 0, 0, 0]), u32::MAX, "after 2106");
@@ -54,5 +62,6 @@ mod tests {
         assert_eq!(short(b"x"), 0);
         assert_eq!(long(b"2026x80114345600\x08"), 0);
         assert_eq!(long(b""), 0);
+        assert_eq!(fat(0, 0), 0);
     }
 }

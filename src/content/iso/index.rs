@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use super::super::extent::Extent;
+use super::Fault;
 use crate::limits::{ISO_LINKS_MAX, ISO_STEPS_MAX};
 
 /// What a node is
@@ -38,6 +39,28 @@ pub(in crate::content) struct Index {
     pub(super) names: Vec<u8>,
     pub(super) pieces: Vec<Extent>,
     pub(super) compressed: usize,
+    pub(super) boot: Boot,
+    pub(super) has_udf: bool,
+}
+
+/// What UEFI firmware starts an image from
+#[derive(Debug, Default)]
+pub(super) enum Boot {
+    #[default]
+    None,
+    /// Its root; its nodes come after all others
+    Read(u32),
+    /// It cannot be served, and why
+    Unread(Fault),
+}
+
+/// What lies at a path
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::content) struct Lying<'i> {
+    pub(in crate::content) what: What<'i>,
+    pub(in crate::content) modified_s: u32,
+    /// It lies in the file system that firmware starts the image from
+    pub(in crate::content) in_boot_image: bool,
 }
 
 /// What a path leads to
@@ -78,16 +101,17 @@ pub(super) fn without_version(name: &[u8]) -> &[u8] {
 }
 
 impl Index {
-    const ROOT: u32 = 0;
+    pub(super) const ROOT: u32 = 0;
 
-    /// What lies at a path, and its date. Names are compared as they are, and without regard to case where that finds
+    /// What lies at a path. Names are compared as they are, and without regard to case where that finds
     /// nothing; symbolic links are followed inside the image only.
-    pub(in crate::content) fn find(&self, path: &[u8]) -> Option<(What<'_>, u32)> {
+    pub(in crate::content) fn find(&self, path: &[u8]) -> Option<Lying<'_>> {
         let number = self.resolve(Self::ROOT, path)?;
-        let named = self.nodes.get(number as usize)?;
-        Some((self.what(number)?, named.modified_s)).filter(|(what, _)| {
+        let modified_s = self.nodes.get(number as usize)?.modified_s;
+        let in_boot_image = self.boot_root().is_some_and(|boot| number >= boot);
+        Some(Lying { what: self.what(number)?, modified_s, in_boot_image }).filter(|lying| {
             // A slash at the end names a directory.
-            !path.ends_with(b"/") || *what == What::Directory
+            !path.ends_with(b"/") || lying.what == What::Directory
         })
     }
 
@@ -95,7 +119,8 @@ impl Index {
     pub(in crate::content) fn entries(&self, path: &[u8]) -> Option<impl Iterator<Item = Entry<'_>>> {
         let number = self.resolve(Self::ROOT, path)?;
         let Node::Directory { first, count } = self.nodes.get(number as usize)?.node else { return None };
-        Some((first..first + count).filter_map(move |child| {
+        let boot = self.boot_root().filter(|_| number == Self::ROOT);
+        Some((first..first + count).chain(boot).filter_map(move |child| {
             let named = &self.nodes[child as usize];
             let target = match named.node {
                 Node::Link { .. } => self.resolve(number, self.name(named))?,
@@ -110,9 +135,30 @@ impl Index {
         }))
     }
 
-    /// Files and directories
+    /// Files and directories of the image itself
     pub(in crate::content) fn len(&self) -> usize {
-        self.nodes.len()
+        self.boot_root().map_or(self.nodes.len(), |boot| boot as usize)
+    }
+
+    /// How many files and directories UEFI firmware finds in what it starts the image from, or why they are not served
+    pub(in crate::content) fn boot_image(&self) -> Option<Result<usize, &Fault>> {
+        match &self.boot {
+            Boot::None => None,
+            Boot::Read(root) => Some(Ok(self.nodes.len() - *root as usize - 1)),
+            Boot::Unread(fault) => Some(Err(fault)),
+        }
+    }
+
+    /// Whether the image has a UDF file system too, whose files are not read
+    pub(in crate::content) fn has_udf(&self) -> bool {
+        self.has_udf
+    }
+
+    fn boot_root(&self) -> Option<u32> {
+        match self.boot {
+            Boot::Read(root) => Some(root),
+            Boot::None | Boot::Unread(_) => None,
+        }
     }
 
     /// Files that zisofs has compressed
@@ -185,6 +231,10 @@ impl Index {
             let at = exact.or_else(|| same.clone().next().map(|_| 0))?;
             u32::try_from(start + at).ok().map(|at| first + at)
         };
-        look(name).or_else(|| look(without_version(name)))
+        let is_boot = |&boot: &u32| {
+            directory == Self::ROOT && self.name(&self.nodes[boot as usize]).eq_ignore_ascii_case(name)
+        };
+        // What the image itself has of that name goes before.
+        look(name).or_else(|| look(without_version(name))).or_else(|| self.boot_root().filter(is_boot))
     }
 }

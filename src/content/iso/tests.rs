@@ -75,7 +75,7 @@ fn put(tree: &Path, name: &str, bytes: impl AsRef<[u8]>) {
 
 /// The bytes that the index says a path has
 fn bytes_of(image: &[u8], index: &Index, path: &str) -> Option<Vec<u8>> {
-    match index.find(path.as_bytes())?.0 {
+    match index.find(path.as_bytes())?.what {
         What::File(extents) => Some(
             extents
                 .iter()
@@ -143,10 +143,10 @@ fn rock_ridge_names_links_and_deep_directories() {
     for path in ["out", "loop-a", "none", "empty/x", "empty/", "a"] {
         assert_eq!(at(path), None, "{path}");
     }
-    assert_eq!(index.find(b"a/").unwrap().0, What::Directory);
+    assert_eq!(index.find(b"a/").unwrap().what, What::Directory);
     assert_eq!(names(&index, "images"), ["kernel", "pxeboot"]);
     assert!(!names(&index, "").contains(&"out".to_owned()), "a link out of the image leads nowhere");
-    assert!(index.find(b"empty").unwrap().1 > 1_700_000_000, "the file's own date");
+    assert!(index.find(b"empty").unwrap().modified_s > 1_700_000_000, "the file's own date");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_file_above_four_gibibytes_is_one_extent() {
     let Some(image) = xorriso(&tree, &["-R", "-iso-level", "3"]) else { return };
     let file = File::open(&image).unwrap();
     let index = read(&file).unwrap();
-    let (What::File(&[extent]), _) = index.find(b"large").unwrap() else { panic!("one extent") };
+    let What::File(&[extent]) = index.find(b"large").unwrap().what else { panic!("one extent") };
     assert_eq!(extent.len, (5 << 30) + 1);
     let mut mark = [0; 6];
     file.read_exact_at(&mut mark, extent.offset + (4 << 30) - 3).unwrap();
@@ -237,7 +237,151 @@ fn what_is_no_image_says_so() {
     assert!(matches!(fault(&sector), Fault::Directory(_)));
 }
 
+#[test]
+fn a_udf_file_system_is_told() {
+    use super::testing::{ROOT, dots, image};
+    let mut bytes = image(&[(ROOT, &dots(ROOT as u32))]);
+    assert!(!read(&Bytes(&bytes)).unwrap().has_udf());
+    // As on the disc of Windows: UDF's descriptors follow those of ISO 9660.
+    for (sector, name) in [(18, b"\0BEA01"), (19, b"\0NSR02")] {
+        bytes[sector * 2048..][..6].copy_from_slice(name);
+    }
+    assert!(read(&Bytes(&bytes)).unwrap().has_udf());
+    for (sector, name) in [(16, b"\0BEA01"), (17, b"\0NSR03"), (18, b"\0TEA01")] {
+        bytes[sector * 2048..][..6].copy_from_slice(name);
+    }
+    let said = read(&Bytes(&bytes)).unwrap_err().to_string();
+    assert_eq!(said, "it holds a UDF file system only, which is not read");
+}
+
+/// What `mkfs.fat` is to make, and how many KiB of it
+type Format = (&'static [&'static str], u64);
+const FAT12: Format = (&["-F", "12"], 1_440);
+const FAT16: Format = (&["-F", "16"], 16 << 10);
+const FAT32: Format = (&["-F", "32"], 34 << 10);
+
+/// Runs a program of mtools or dosfstools, or says why not
+fn made(program: &str, args: &[&str], file: &Path) -> Option<()> {
+    // What does not look like a disk is none of its business.
+    let output = Command::new(program).env("MTOOLS_SKIP_CHECK", "1").args(args).arg(file).output();
+    match output {
+        Ok(output) => {
+            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+            Some(())
+        }
+        Err(error) => {
+            assert!(env::var_os("CI").is_none(), "skipped in CI: {program}: {error}");
+            eprintln!("skipped: {program}: {error}");
+            None
+        }
+    }
+}
+
+/// The file that is written into a gap, and behind it
+fn torn() -> Vec<u8> {
+    (0..70_000_u32).map(|at| (at / 3 % 251) as u8).collect()
+}
+
+/// An image that UEFI starts from a file system with a file in pieces in it, and where that lies
+fn with_boot_image(scratch: &Path, (format, kib): Format) -> Option<(Vec<u8>, usize)> {
+    let fat = scratch.join(format!("fat{}.img", format[1]));
+    let _ = fs::remove_file(&fat);
+    let kib = kib.to_string();
+    let output = Command::new("mkfs.fat").args(format).args(["-n", "ESP", "-C"]).arg(&fat).arg(&kib).output();
+    if let Err(error) = output {
+        assert!(env::var_os("CI").is_none(), "skipped in CI: mkfs.fat: {error}");
+        eprintln!("skipped: mkfs.fat: {error}");
+        return None;
+    }
+    let from = scratch.join("from");
+    put(&from, "shim", b"shim".repeat(9_000));
+    put(&from, "grub", b"grub".repeat(9_000));
+    put(&from, "torn", torn());
+    put(&from, "empty", "");
+    let image = fat.display().to_string();
+    let run = |program: &str, args: &[&str]| {
+        let (last, args) = args.split_last().unwrap();
+        made(program, &[&["-i", &*image], args].concat(), Path::new(last))
+    };
+    let from = |name: &str| from.join(name).display().to_string();
+    run("mmd", &["::/EFI", "::/EFI/BOOT", "::/EFI/a folder with a long name"])?;
+    run("mcopy", &[&from("grub"), "::/EFI/BOOT/GAP"])?;
+    run("mcopy", &[&from("shim"), "::/EFI/BOOT/BOOTX64.EFI"])?;
+    run("mdel", &["::/EFI/BOOT/GAP"])?;
+    if format == FAT32.0 {
+        // Where the next free cluster is to be looked for: nobody knows, so in the gap.
+        let file = File::options().write(true).open(&fat).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4], 512 + 492).unwrap();
+    }
+    run("mcopy", &[&from("torn"), "::/EFI/BOOT/grubx64.efi"])?;
+    run(
+        "mcopy",
+        &[&from("empty"), "::/EFI/a folder with a long name/Nothing \u{fc}berhaupt, in a file.txt"],
+    )?;
+    let tree = scratch.join("tree");
+    put(&tree, "readme", "hello");
+    fs::copy(&fat, tree.join("efi.img")).unwrap();
+    let iso = xorriso(&tree, &["-R", "-no-pad", "-c", "boot.cat", "-e", "efi.img", "-no-emul-boot"])?;
+    let bytes = fs::read(iso).unwrap();
+    let index = read(&Bytes(&bytes)).unwrap();
+    let What::File(&[extent]) = index.find(b"efi.img").unwrap().what else { panic!("one extent") };
+    Some((bytes, usize::try_from(extent.offset).unwrap()))
+}
+
+#[test]
+fn what_firmware_starts_an_image_from_is_read() {
+    let scratch = Scratch::new("boot-image");
+    for format in [FAT12, FAT16, FAT32] {
+        let Some((bytes, _)) = with_boot_image(&scratch.0, format) else { return };
+        let index = read(&Bytes(&bytes)).unwrap();
+        let at = |path: &str| bytes_of(&bytes, &index, path);
+        assert_eq!(at("[BOOT]/EFI/BOOT/BOOTX64.EFI").unwrap(), b"shim".repeat(9_000));
+        assert_eq!(at("[boot]/efi/boot/GRUBX64.EFI").unwrap(), torn());
+        let What::File(pieces) = index.find(b"[BOOT]/EFI/BOOT/grubx64.efi").unwrap().what else {
+            panic!("a file")
+        };
+        assert!(pieces.len() > 1, "it was to lie in pieces");
+        let folder = "[BOOT]/EFI/a folder with a long name";
+        assert_eq!(names(&index, folder), ["Nothing überhaupt, in a file.txt"]);
+        assert_eq!(at(&format!("{folder}/nothing überhaupt, in a file.txt")).unwrap(), b"");
+        assert!(index.find(b"[BOOT]/EFI/BOOT/grubx64.efi").unwrap().in_boot_image);
+        assert!(!index.find(b"efi.img").unwrap().in_boot_image);
+        assert!(names(&index, "").contains(&"[BOOT]".to_owned()));
+        assert_eq!(names(&index, "[BOOT]"), ["EFI"], "the label is no file");
+        assert_eq!(at("[BOOT]/../readme").unwrap(), b"hello");
+        assert_eq!(index.boot_image().unwrap().unwrap(), 6);
+        assert!(index.find(b"[BOOT]/EFI/BOOT/grubx64.efi").unwrap().modified_s > 1_700_000_000);
+    }
+}
+
+#[test]
+fn the_packages_images_have_what_mtools_finds_in_them() {
+    let scratch = Scratch::new("packaged");
+    for (path, block, files) in [
+        ("/usr/lib/ipxe/ipxe.iso", 34, &["EFI/BOOT/BOOTX64.EFI"][..]),
+        ("/usr/lib/memtest86+/memtest86+x64.iso", 826, &["EFI/BOOT/BOOTX64.EFI"]),
+    ] {
+        let Ok(bytes) = fs::read(path) else {
+            assert!(env::var_os("CI").is_none(), "skipped in CI: {path} is not installed");
+            eprintln!("skipped: {path} is not installed");
+            continue;
+        };
+        let index = read(&Bytes(&bytes)).unwrap();
+        for file in files {
+            let copy = scratch.0.join("copy");
+            let (image, source) = (format!("{path}@@{}", block * 2048), format!("::/{file}"));
+            if made("mcopy", &["-n", "-o", "-i", &image, &source], &copy).is_none() {
+                return;
+            }
+            let found = bytes_of(&bytes, &index, &format!("[BOOT]/{file}"));
+            assert!(found.unwrap() == fs::read(&copy).unwrap(), "{path}: {file}");
+        }
+    }
+}
+
 mod hostile {
+    use std::ops::Range;
+
     use super::super::testing::{ROOT, dots, image, record};
     use super::*;
 
@@ -273,7 +417,7 @@ mod hostile {
         root.push(record(b"LAST.;1", 60, 1, 0, b""));
         let bytes = image(&[(ROOT, &root)]);
         let index = read(&Bytes(&bytes)).unwrap();
-        let extents = |path: &str| match index.find(path.as_bytes()).unwrap().0 {
+        let extents = |path: &str| match index.find(path.as_bytes()).unwrap().what {
             What::File(extents) => extents.iter().map(|e| (e.offset / 2048, e.len)).collect::<Vec<_>>(),
             what => panic!("{what:?}"),
         };
@@ -292,8 +436,41 @@ mod hostile {
         let name = b"NM\x08\x01\0abc";
         root.push(record(b"ABC.;1", 40, 100, 0, &[&name[..], &px, zf].concat()));
         let index = read(&Bytes(&image(&[(ROOT, &root)]))).unwrap();
-        assert_eq!(index.find(b"abc").unwrap().0, What::Compressed);
+        assert_eq!(index.find(b"abc").unwrap().what, What::Compressed);
         assert_eq!(index.compressed(), 1);
+    }
+
+    #[test]
+    fn clusters_that_loop_or_lie_leave_the_boot_image_out() {
+        let scratch = Scratch::new("clusters");
+        let Some((original, at)) = with_boot_image(&scratch.0, FAT16) else { return };
+        let le16 = |at: usize| u16::from_le_bytes([original[at], original[at + 1]]);
+        let table = at + usize::from(le16(at + 14)) * usize::from(le16(at + 11));
+        let entry = original.windows(11).position(|name| name == b"GRUBX64 EFI").unwrap();
+        let first = le16(entry + 26);
+        let said = |change: &dyn Fn(&mut [u8])| {
+            let mut bytes = original.clone();
+            change(&mut bytes);
+            let index = read(&Bytes(&bytes)).unwrap();
+            assert_eq!(bytes_of(&bytes, &index, "readme").unwrap(), b"hello", "the rest is served");
+            assert!(index.find(b"[BOOT]").is_none() && !names(&index, "").contains(&"[BOOT]".to_owned()));
+            index.boot_image().unwrap().unwrap_err().to_string()
+        };
+        let next = table + 2 * usize::from(first);
+        let chain =
+            "the clusters of /[BOOT]/EFI/BOOT/grubx64.efi end early, lead nowhere, or belong to another file";
+        for number in [first, 0, 1, 2, 0xfff7, 0xffff, le16(entry - 32 + 26)] {
+            assert_eq!(said(&|bytes| bytes[next..][..2].copy_from_slice(&number.to_le_bytes())), chain);
+        }
+        assert_eq!(said(&|bytes| bytes[entry + 28..][..4].fill(0xff)), chain, "it says that it is longer");
+        assert_eq!(said(&|bytes| bytes[entry + 26..][..2].fill(0)), chain, "it begins nowhere");
+        assert_eq!(said(&|bytes| bytes[at + 13] = 3), "it is not a FAT file system");
+        let endless = |bytes: &mut [u8]| {
+            bytes[at + 19..][..2].fill(0);
+            bytes[at + 22..][..2].fill(0xff);
+            bytes[at + 32..][..4].fill(0xff);
+        };
+        assert_eq!(said(&endless), "it holds more files than reveille serves from one image");
     }
 
     /// SplitMix64
@@ -309,16 +486,24 @@ mod hostile {
         }
     }
 
+    fn from_environment(name: &str) -> Option<u64> {
+        env::var(name).ok()?.parse().ok()
+    }
+
+    /// How many times as long as usual
+    fn rounds() -> usize {
+        from_environment("ROUNDS").unwrap_or(1) as usize
+    }
+
     /// Changes bytes where structures lie, reads all that is left, and looks every name up
-    fn mutate(original: &[u8], seed: u64, rounds: usize) {
+    fn mutate(original: &[u8], structures: Range<usize>, seed: u64, rounds: usize) {
+        let has_boot_image = matches!(read(&Bytes(original)).unwrap().boot_image(), Some(Ok(_)));
         let mut random = Random(seed);
-        let interesting: Vec<usize> = (16 * 2048..original.len()).filter(|&at| original[at] != 0).collect();
+        let interesting: Vec<usize> = structures.filter(|&at| original[at] != 0).collect();
         let mut bytes = original.to_vec();
         let mut read_well = 0;
         for round in 0..rounds {
-            bytes.truncate(original.len());
-            bytes.resize(original.len(), 0);
-            bytes.copy_from_slice(original);
+            let mut changed = Vec::new();
             for _ in 0..=random.below(6) {
                 let near = interesting[random.below(interesting.len())];
                 let at = (near + random.below(4)).min(bytes.len() - 1);
@@ -328,13 +513,14 @@ mod hostile {
                     2 => bytes[at] ^ (1 << random.below(8)),
                     _ => random.below(256) as u8,
                 };
+                changed.push(at);
             }
-            if random.below(10) == 0 {
-                bytes.truncate(random.below(original.len()));
+            let len = if random.below(10) == 0 { random.below(original.len()) } else { original.len() };
+            if let Ok(index) = read(&Bytes(&bytes[..len])) {
+                read_well += usize::from(!has_boot_image || matches!(index.boot_image(), Some(Ok(_))));
+                walk(&bytes[..len], &index, round);
             }
-            let Ok(index) = read(&Bytes(&bytes)) else { continue };
-            read_well += 1;
-            walk(&bytes, &index, round);
+            changed.into_iter().for_each(|at| bytes[at] = original[at]);
         }
         assert!(
             read_well > rounds / 20,
@@ -345,16 +531,20 @@ mod hostile {
     fn walk(bytes: &[u8], index: &Index, round: usize) {
         let mut unread = vec![Vec::new()];
         let mut seen = 0;
+        let mut of_boot_image = Vec::new();
         while let Some(folder) = unread.pop() {
             for entry in index.entries(&folder).into_iter().flatten() {
                 seen += 1;
                 let path = [&folder, &b"/"[..], entry.name].concat();
                 // What a path leads to by too many links is not found.
                 let Some(found) = index.find(&path) else { continue };
-                match found.0 {
+                match found.what {
                     What::File(extents) => {
                         let end = extents.iter().map(|e| e.offset + e.len).max().unwrap_or(0);
                         assert!(end <= bytes.len() as u64, "round {round}: outside the image");
+                        if found.in_boot_image {
+                            of_boot_image.extend(extents.iter().map(|e| (e.offset, e.offset + e.len)));
+                        }
                     }
                     What::Directory if seen < 10_000 && path.len() < 4_000 && entry.is_directory => {
                         unread.push(path);
@@ -363,6 +553,9 @@ mod hostile {
                 }
             }
         }
+        of_boot_image.sort_unstable();
+        let is_apart = of_boot_image.windows(2).all(|pair| pair[0].1 <= pair[1].0);
+        assert!(is_apart, "round {round}: a cluster in two files");
     }
 
     #[test]
@@ -371,13 +564,26 @@ mod hostile {
         let tree = scratch.0.join("tree");
         sample(&tree);
         fs::remove_file(tree.join("loop-a")).unwrap();
-        let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x6973_6f39);
+        let seed = from_environment("SEED").unwrap_or(0x6973_6f39);
         eprintln!("SEED={seed}");
         for options in
             [&["-R", "-no-pad"][..], &["--norock", "-J", "-joliet-long", "-no-pad"], &["--norock", "-no-pad"]]
         {
             let Some(image) = xorriso(&tree, options) else { return };
-            mutate(&fs::read(image).unwrap(), seed, 10_000);
+            let image = fs::read(image).unwrap();
+            mutate(&image, 16 * 2048..image.len(), seed, 10_000 * rounds());
+        }
+    }
+
+    #[test]
+    fn ten_thousand_changed_boot_images_are_read_or_left_out() {
+        let scratch = Scratch::new("changed-boot");
+        let seed = from_environment("SEED").unwrap_or(0x6661_7431);
+        eprintln!("SEED={seed}");
+        for (format, tables) in [(FAT12, 512..8 << 10), (FAT16, 512..60 << 10), (FAT32, 16 << 10..60 << 10)] {
+            let Some((image, at)) = with_boot_image(&scratch.0, format) else { return };
+            mutate(&image, at..at + 62, seed, 400 * rounds());
+            mutate(&image, at + tables.start..at + tables.end, seed, 3_000 * rounds());
         }
     }
 }

@@ -1,14 +1,17 @@
-//! Volume descriptors: which of the image's trees is read, and how (ECMA-119 §8)
+//! Volume descriptors: which of the image's trees is read, and how (ECMA-119 §8), and what else there is
 
 use super::record::Record;
 use super::rock::{self, Area};
-use super::{Fault, ReadAt, SECTOR};
+use super::{Fault, ReadAt, SECTOR, le32};
 
 /// Descriptors begin at this sector: the system area before it is the boot loader's
 const FIRST_SECTOR: u64 = 16;
 /// An image has three or four; a chain without an end is no image
 const DESCRIPTORS_MAX: u64 = 64;
 const BLOCK_SIZE: usize = 128;
+/// El Torito §2.0: what its boot record is called, and where that names the catalogue
+const EL_TORITO: &[u8] = b"EL TORITO SPECIFICATION\0";
+const CATALOGUE: usize = 71;
 const ROOT_RECORD: std::ops::Range<usize> = 156..190;
 
 /// How names are read
@@ -28,6 +31,10 @@ pub(super) struct Volume {
     pub(super) naming: Naming,
     pub(super) block_size: u64,
     pub(super) root: Root,
+    /// The sector of El Torito's catalogue of what firmware starts
+    pub(super) catalogue: Option<u32>,
+    /// There is a UDF file system too, which may have other files
+    pub(super) has_udf: bool,
 }
 
 /// Where its root lies
@@ -43,32 +50,40 @@ impl Volume {
     pub(super) fn read(image: &impl ReadAt, len: u64) -> Result<Self, Fault> {
         let mut sector = [0; SECTOR];
         let (mut primary, mut joliet) = (None, None);
+        let (mut catalogue, mut has_udf, mut ended) = (None, false, false);
         for number in FIRST_SECTOR..FIRST_SECTOR + DESCRIPTORS_MAX {
             let at = number * SECTOR as u64;
             if len < at + SECTOR as u64 {
                 break;
             }
             image.read_exact_at(&mut sector, at)?;
-            if &sector[1..6] != b"CD001" {
-                break;
+            match &sector[1..6] {
+                b"CD001" if !ended => {}
+                // ECMA-167 §2/9: descriptors of other file systems follow.
+                b"CD001" | b"BEA01" | b"BOOT2" | b"TEA01" => continue,
+                b"NSR02" | b"NSR03" => {
+                    has_udf = true;
+                    continue;
+                }
+                _ => break,
             }
             match sector[0] {
+                0 if sector[7..].starts_with(EL_TORITO) => catalogue = catalogue.or(le32(&sector, CATALOGUE)),
                 1 if primary.is_none() => primary = Some(Self::of(&sector, Naming::Plain)?),
                 2 if joliet.is_none() && is_joliet(&sector) => {
                     joliet = Some(Self::of(&sector, Naming::Joliet)?);
                 }
-                255 => break,
+                255 => ended = true,
                 _ => {}
             }
         }
-        let primary: Self = primary.ok_or(Fault::NotIso)?;
+        let primary: Self = primary.ok_or(if has_udf { Fault::OnlyUdf } else { Fault::NotIso })?;
         let naming = rock_of(image, len, &primary)?.unwrap_or(Naming::Plain);
-        if naming == Naming::Plain
-            && let Some(joliet) = joliet
-        {
-            return Ok(joliet);
-        }
-        Ok(Self { naming, ..primary })
+        let tree = match joliet {
+            Some(joliet) if naming == Naming::Plain => joliet,
+            _ => Self { naming, ..primary },
+        };
+        Ok(Self { catalogue, has_udf, ..tree })
     }
 
     fn of(sector: &[u8; SECTOR], naming: Naming) -> Result<Self, Fault> {
@@ -79,7 +94,7 @@ impl Volume {
         let (record, _) =
             Record::parse(&sector[ROOT_RECORD]).ok_or_else(|| Fault::Directory("/".to_owned()))?;
         let root = Root { block: record.block(), len: record.len(), modified_s: record.modified_s() };
-        Ok(Self { naming, block_size: block_size.into(), root })
+        Ok(Self { naming, block_size: block_size.into(), root, catalogue: None, has_udf: false })
     }
 }
 

@@ -242,7 +242,7 @@ impl Dhcp {
             return exchange.drop(DropReason::LeasesFull, stats, outbox);
         };
         outbox.lease(LeaseChange::Put(lease));
-        exchange.see(address);
+        exchange.remember(address);
         let boot = boot_of(exchange, address, stats);
         let parts = whole(exchange, subnet, MessageType::Ack, address, boot.as_ref());
         let (route, got) = (exchange.route(address), Got::Ack(address));
@@ -254,6 +254,9 @@ impl Dhcp {
 
     fn on_other_server(&mut self, exchange: &Exchange<'_>, server: Ipv4Addr, outbox: &mut Outbox) {
         outbox.note(exchange.note(Got::Noted, None));
+        if let Some(address) = exchange.message.requested_ip() {
+            exchange.remember(address);
+        }
         // A take-over knows that there is one.
         if exchange.answer.mode == Mode::Full && is_news(&mut self.advised.other_server, exchange.now, server)
         {
@@ -318,7 +321,7 @@ impl Dhcp {
         };
         outbox.lease(LeaseChange::Put(lease));
         let address = lease.address;
-        exchange.see(address);
+        exchange.remember(address);
         let boot = boot_of(exchange, address, stats);
         let parts = Parts {
             message_type: None,

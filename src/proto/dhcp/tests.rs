@@ -253,6 +253,22 @@ fn a_choice_of_another_server_is_noted_and_told_of_once() {
 }
 
 #[test]
+fn who_got_which_address_is_remembered_and_who_was_refused_is_not() {
+    let mut world = World::new(Mode::Full);
+    let register = std::sync::Arc::clone(world.plan.register());
+    let mac = |address| register.callers.at(address).map(|caller| caller.mac);
+    let mine = Request::rom(MessageType::Discover, Arch::X86_BIOS);
+    let address = world.bind(&mine);
+    let owner = mac(address);
+    assert!(owner.is_some());
+    let thief = MacAddr([2, 0, 0, 0, 0, 9]);
+    assert_eq!(world.ask(&take(&mine.clone().mac(thief), address)).unwrap().message_type(), NAK);
+    assert_eq!(mac(address), owner);
+    world.ask(&take(&mine.mac(thief), FREE).server(OTHER_SERVER));
+    assert_eq!(mac(FREE), Some(thief), "it took another server's offer");
+}
+
+#[test]
 fn a_request_for_nothing_is_malformed() {
     let mut world = World::new(Mode::Full);
     assert!(world.ask(&linux(MessageType::Request)).is_none());

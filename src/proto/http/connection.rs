@@ -219,9 +219,12 @@ impl Connection {
         self.begin_response(now, refusal, stats);
     }
 
-    /// From here on no more of an image is sent than is allowed
-    pub(super) fn ask_first(&mut self) {
+    /// From here on no more of an image is sent than is allowed; true where one is being sent, and nothing more of it is yet
+    pub(super) fn ask_first(&mut self) -> bool {
         self.asks = true;
+        let Phase::Responding(response) = &self.phase else { return false };
+        self.allowed = UNASKED_BYTES.saturating_sub(self.sent);
+        self.allowed == 0 && response.piece().is_some()
     }
 
     /// Whose connection it is, what it sent unasked since the last time, and how much it wants to be allowed

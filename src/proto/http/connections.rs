@@ -220,9 +220,18 @@ impl Http {
         self.note_changed(id);
     }
 
-    /// From here on connections ask before they send more than the first bytes of an image
-    pub fn ask_first(&mut self) {
+    /// From here on connections ask before they send more than the first bytes of an image; returns those that have to at once
+    pub fn ask_first(&mut self) -> Vec<ConnectionId> {
         self.asks = true;
+        let mut under_way = Vec::new();
+        for (number, slot) in (0..).zip(&mut self.slots) {
+            if let Some(connection) = &mut slot.connection
+                && connection.ask_first()
+            {
+                under_way.push(ConnectionId { slot: number, generation: slot.generation });
+            }
+        }
+        under_way
     }
 
     /// See [`Connection::on_image_failed`]

@@ -81,6 +81,7 @@ fn file_of<'p>(exchange: &Exchange<'p>, item: Option<BootItem>) -> Result<Option
 
 /// The file of an item. Where other servers answer for it, discovery by broadcast reaches us all the same: we keep still.
 fn served_here<'p>(item: &'p MenuItem, exchange: &Exchange<'p>) -> Option<&'p BootFile> {
-    let is_ours = item.servers.is_empty() || item.servers.contains(&exchange.answer.network.address);
-    item.boot.as_ref().filter(|_| is_ours)
+    let answer = &exchange.answer;
+    let is_ours = item.servers.is_empty() || item.servers.contains(&answer.network.address);
+    item.boot_of(exchange.client.arch, answer.loader).filter(|_| is_ours)
 }

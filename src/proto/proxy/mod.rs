@@ -19,7 +19,7 @@ use std::net::Ipv4Addr;
 use super::outbox::{Outbox, Port};
 use super::reply::compose::{Class, Parts};
 use super::reply::template::Templates;
-use super::reply::{Exchange, is_boot_server_discovery};
+use super::reply::{Exchange, boot_item, is_boot_server_discovery};
 use super::tally::Tally;
 use crate::boot::client::{Loader, Wants};
 use crate::note::{Advice, Got, Note};
@@ -58,9 +58,9 @@ impl Proxy {
     pub fn on_request(&mut self, exchange: &Exchange<'_>, stats: &mut Stats, outbox: &mut Outbox) {
         let client = &exchange.client;
         let message_type = exchange.message.message_type();
+        remember(exchange);
         if is_for_boot_server(exchange) {
             self.offers.forget(client.mac);
-            see(exchange, exchange.ciaddr());
             return boot_server::on_request(exchange, &mut self.templates, stats, outbox);
         }
         match message_type {
@@ -70,7 +70,6 @@ impl Proxy {
             Some(MessageType::Request) if takes_proxy_offers(exchange) => {
                 self.offers.forget(client.mac);
                 outbox.note(exchange.note(Got::Noted, None));
-                see(exchange, exchange.message.requested_ip().or(exchange.ciaddr()));
                 if let Ok(Some(boot)) = exchange.boot(exchange.answer.boot, None) {
                     exchange.watch_loader(&mut self.loads, &boot, outbox);
                 }
@@ -108,11 +107,17 @@ impl Proxy {
     }
 }
 
-/// Remembers at which address a client of another DHCP server is, as it says itself
-fn see(exchange: &Exchange<'_>, address: Option<Ipv4Addr>) {
-    let network = exchange.answer.network;
-    if let Some(address) = address.filter(|address| network.subnet_of(Some(*address)).is_some()) {
-        exchange.see(address);
+/// Beside another DHCP server the request for its address is heard, and tells who will have it
+fn remember(exchange: &Exchange<'_>) {
+    if exchange.message.message_type() != Some(MessageType::Request) {
+        return;
+    }
+    let source = Some(*exchange.datagram.source.ip()).filter(|_| exchange.datagram.port == Port::BootServer);
+    let address = exchange.ciaddr().or(exchange.message.requested_ip()).or(source);
+    let Some(address) = address.filter(|address| !address.is_unspecified()) else { return };
+    match boot_item(&exchange.message).filter(|_| is_for_boot_server(exchange)) {
+        Some(item) => exchange.plan.register().callers.choose(address, &exchange.client, item.kind),
+        None => exchange.remember(address),
     }
 }
 

@@ -244,6 +244,28 @@ fn a_request_to_another_server_is_noted() {
     assert_eq!((replies(&outbox).len(), &got(&outbox)[..]), (0, &[Got::Noted][..]));
 }
 
+#[test]
+fn who_chose_which_address_and_which_item_is_remembered() {
+    let (plan, mut proxy) = (plan_with_menu(Mode::Proxy), Proxy::new());
+    let mut hear = |request: &Request| {
+        with_request(&plan, NOW, request, |exchange| {
+            proxy.on_request(exchange, &mut Stats::new(), &mut Outbox::new());
+        });
+        plan.register().callers.at(CLIENT).map(|caller| (caller.client(None).arch, caller.item))
+    };
+    let rom = |message_type| Request::rom(message_type, Arch::X64_UEFI);
+    assert_eq!(hear(&rom(MessageType::Discover).requested(CLIENT)), None, "nobody has given it yet");
+    let took = rom(MessageType::Request).server(ROUTER).requested(CLIENT);
+    let arch = Some(Arch::X64_UEFI);
+    assert_eq!(hear(&took), Some((arch, None)));
+    let chose = rom(MessageType::Request).option(code::VENDOR_SPECIFIC, &choose(0x8000, 0));
+    assert_eq!(hear(&chose.clone().at_boot_server(CLIENT, 4011)), Some((arch, Some(0x8000))));
+    let system = Request::of(MessageType::Request).option(code::PARAMETER_LIST, &[1, 3]).ciaddr(CLIENT);
+    assert_eq!(hear(&system), Some((arch, Some(0x8000))), "the same machine's system");
+    assert_eq!(hear(&took), Some((arch, None)), "the next boot");
+    assert_eq!(hear(&chose.ciaddr(CLIENT).broadcast()), Some((arch, Some(0x8000))));
+}
+
 /// Offers at 0, 4, 12 and 28 s, with a REQUEST after the second where `requests`
 fn advice(requests: bool) -> usize {
     let (plan, mut proxy, mut outbox) = (plan(Mode::Proxy), Proxy::new(), Outbox::new());

@@ -101,7 +101,7 @@ fn is_raspberry_pi(exchange: &Exchange<'_>) -> bool {
 
 /// Whether option 43 is safe: BIOS and what states no architecture. From IA32 UEFI up it is not.
 fn is_bios(arch: Option<Arch>) -> bool {
-    arch.is_none_or(|arch| arch < Arch::IA32_UEFI)
+    arch.is_none_or(Arch::is_bios)
 }
 
 /// Writes a reply into `buffer`; returns its length

@@ -116,6 +116,7 @@ pub(crate) fn plan_with_menu(mode: Mode) -> Plan {
         kind,
         text: text.into(),
         boot: boot.map(|file| BootFile::parse(file).unwrap()),
+        image: None,
         servers: servers.to_vec(),
     };
     let menu = Menu {

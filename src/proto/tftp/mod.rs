@@ -231,6 +231,9 @@ impl Tftp {
             network: u32::try_from(datagram.network).expect("an index into a plan's networks"),
             request: hash(datagram.payload),
         };
+        if self.table.refused_lately(now, asker.client, asker.request) {
+            return event.stats.drop(DropReason::RefusedAlready);
+        }
         if let Some(key) = self.table.find(asker.client) {
             let over = self.step(event, key, |transfer| transfer.on_request(now, asker.request));
             if !over {
@@ -271,6 +274,7 @@ impl Tftp {
             Ok(image) => image,
             Err(miss) => {
                 let (code, message) = refusal(miss);
+                self.table.on_refused(event.now, asker.client, asker.request);
                 return event.refuse(datagram, request.filename, code, message);
             }
         };

@@ -1,14 +1,16 @@
-//! The transfers of one shard: a slab, an index by client, and a memory of who finished lately.
+//! The transfers of one shard: a slab, an index by client, and a memory of who finished or was refused lately.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::net::SocketAddrV4;
 
-use super::transfer::Transfer;
+use super::transfer::{COPY_WITHIN, Transfer};
 use crate::time::{Duration, Instant};
 
 /// Places at which the ends of transfers are remembered; a power of two
 const ENDED: usize = 1024;
+/// Places at which refused requests are remembered; a power of two
+const REFUSED: usize = 256;
 /// How long a peer whose transfer ended may still send its packets
 const ENDED_FOR: Duration = Duration::from_secs(5);
 
@@ -20,6 +22,8 @@ pub(super) struct Table {
     by_client: HashMap<SocketAddrV4, u32>,
     /// When a transfer last ended at each place of [`Table::place`]
     ended: Box<[Option<Instant>; ENDED]>,
+    /// The hash of a request that was refused, and when
+    refused: Box<[Option<(u64, Instant)>; REFUSED]>,
 }
 
 impl Table {
@@ -31,6 +35,7 @@ impl Table {
             // Twice the entries: a map that is at most half full clears its tombstones in place and never grows.
             by_client: HashMap::with_capacity(capacity * 2),
             ended: [None; ENDED].into(),
+            refused: [None; REFUSED].into(),
         }
     }
 
@@ -76,10 +81,31 @@ impl Table {
         self.ended[self.place(peer)].is_some_and(|at| now.since(at) < ENDED_FOR)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash are as good as any")]
-    fn place(&self, peer: SocketAddrV4) -> usize {
-        self.by_client.hasher().hash_one(peer) as usize % ENDED
+    /// A client's request, by its hash, is refused. The memory is bounded: in a crowd others take its place.
+    pub(super) fn on_refused(&mut self, now: Instant, client: SocketAddrV4, request: u64) {
+        let hash = self.hash(client, request);
+        self.refused[place_of(hash, REFUSED)] = Some((hash, now));
     }
+
+    /// Whether that very request was refused so lately that this is a copy of it
+    pub(super) fn refused_lately(&self, now: Instant, client: SocketAddrV4, request: u64) -> bool {
+        let hash = self.hash(client, request);
+        let is_it = |(refused, at): (u64, Instant)| refused == hash && now.since(at) < COPY_WITHIN;
+        self.refused[place_of(hash, REFUSED)].is_some_and(is_it)
+    }
+
+    fn hash(&self, client: SocketAddrV4, request: u64) -> u64 {
+        self.by_client.hasher().hash_one((client, request))
+    }
+
+    fn place(&self, peer: SocketAddrV4) -> usize {
+        place_of(self.by_client.hasher().hash_one(peer), ENDED)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash are as good as any")]
+fn place_of(hash: u64, places: usize) -> usize {
+    hash as usize % places
 }
 
 #[cfg(test)]

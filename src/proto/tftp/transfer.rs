@@ -28,9 +28,9 @@ use crate::wire::tftp::ErrorCode;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Resends without progress before a client that once answered is given up
 const RESENDS_MIN: u8 = 6;
-/// A request that repeats its transfer's one within this time is a copy made by the network: two OACKs at once confuse
-/// Raspberry Pi firmware (raspberrypi/firmware#1041). No client asks again that soon.
-const COPY_WITHIN: Duration = Duration::from_millis(10);
+/// A request that repeats one within this time is a copy made by the network: two OACKs at once confuse Raspberry Pi firmware
+/// (raspberrypi/firmware#1041), and pxelinux takes a second ERROR for the answer to its next request. No client asks again that soon.
+pub(super) const COPY_WITHIN: Duration = Duration::from_millis(10);
 /// A request that repeats one that is being served is a late copy while its client goes on acknowledging; behind
 /// a silence as long as this the client has restarted
 const RESTART_AFTER: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 pub use report::Report;
 
-use super::check::{Checker, Violation};
+use super::check::Checker;
 use super::clone::Script;
 use super::connections::Connections;
 use super::expected::Expected;
@@ -108,6 +108,8 @@ pub struct Rack {
     refusals: BTreeMap<&'static str, u64>,
     outs: Vec<Out>,
     unsent: Vec<Vec<u8>>,
+    /// Frames that came for a machine
+    heard: u64,
     /// Frames that were left out for want of room on their way out
     left_out: u64,
     left: usize,
@@ -150,6 +152,7 @@ impl Rack {
             refusals: BTreeMap::new(),
             outs: Vec::new(),
             unsent: Vec::new(),
+            heard: 0,
             left_out: 0,
             seed: setup.seed,
         })
@@ -215,6 +218,7 @@ impl Rack {
             Heard::Udp(udp) => addressee(udp.payload).and_then(|(_, mac)| self.by_mac.get(&mac)),
         };
         let Some(&i) = whom else { return };
+        self.heard += 1;
         let machine = &mut self.places[i].machine;
         match (heard, frame.segment) {
             // Several datagrams that a card would have cut
@@ -360,17 +364,18 @@ impl Rack {
         board
     }
 
-    /// How it went so far; `is_interrupted`: somebody would not wait for the rest
-    pub fn report(&mut self, is_interrupted: bool) -> Report {
+    /// How it went so far; `ended_by`: why the rest is not waited for
+    pub fn report(&mut self, ended_by: Option<String>) -> Report {
         let now = self.clock.now();
         let mut retries = Retries::default();
         self.places.iter().for_each(|place| retries.add(&place.machine.count.retries));
         let is_booted = |place: &&Place| place.machine.stage() == Stage::Booted;
         let booted = self.places.iter().filter(is_booted);
         let times = booted.filter_map(|place| Some(place.done_at?.since(place.powered_at))).collect();
-        for (machine, place) in self.places.iter().enumerate() {
-            if place.machine.stage() == Stage::Failed {
-                self.checker.report(Violation::Unbooted { machine, failure: place.machine.failure });
+        let mut gave_up = BTreeMap::new();
+        for place in self.places.iter().filter(|place| place.machine.stage() == Stage::Failed) {
+            if let Some(failure) = place.machine.failure {
+                *gave_up.entry(failure).or_default() += 1;
             }
         }
         let last = self.places.iter().filter_map(|place| place.done_at).max().unwrap_or(now);
@@ -385,7 +390,9 @@ impl Rack {
             refusals: std::mem::take(&mut self.refusals),
             checker: std::mem::take(&mut self.checker),
             lost_frames: self.port.drops() + self.left_out,
-            is_interrupted,
+            gave_up,
+            heard: self.heard,
+            ended_by,
         })
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::rack::check::{Checker, Violation};
 use crate::rack::expected::Checked;
-use crate::rack::machine::Retries;
+use crate::rack::machine::{Failure, Retries};
 use crate::rack::report::quantile;
 use crate::time::Duration;
 
@@ -25,8 +25,10 @@ pub(super) struct Run {
     pub failures: BTreeMap<String, u64>,
     pub refusals: BTreeMap<&'static str, u64>,
     pub checker: Checker,
+    pub gave_up: BTreeMap<Failure, usize>,
+    pub heard: u64,
     pub lost_frames: u64,
-    pub is_interrupted: bool,
+    pub ended_by: Option<String>,
 }
 
 /// How it went. Times are from a machine's power-on.
@@ -54,14 +56,20 @@ pub struct Report {
     pub failures: BTreeMap<String, u64>,
     /// What a strict firmware takes amiss, and how often it came
     pub refusals: BTreeMap<&'static str, u64>,
+    /// Machines that gave up, and why in the end
+    pub gave_up: BTreeMap<String, usize>,
     /// What must not happen, and did
     pub violations: Vec<String>,
     /// How many more of them there were
     pub more_violations: usize,
     /// Frames that came or were to leave, and for which this host had no room: retries may be its own fault
     pub lost_frames: u64,
+    /// Frames that came for a machine
+    pub heard: u64,
     /// It was ended before its end
     pub is_interrupted: bool,
+    /// By what
+    pub ended_by: Option<String>,
 }
 
 impl Report {
@@ -87,7 +95,10 @@ impl Report {
             violations: run.checker.violations.iter().map(Violation::to_string).collect(),
             more_violations: run.checker.more,
             lost_frames: run.lost_frames,
-            is_interrupted: run.is_interrupted,
+            gave_up: run.gave_up.into_iter().map(|(why, count)| (why.to_string(), count)).collect(),
+            heard: run.heard,
+            is_interrupted: run.ended_by.is_some(),
+            ended_by: run.ended_by,
         }
     }
 
@@ -101,22 +112,19 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let span = |us| Duration::from_micros(us);
-        let until = if self.is_interrupted { "before it was interrupted after" } else { "in" };
-        writeln!(
-            f,
-            "{} of {} machines booted {until} {}",
-            self.booted,
-            self.machines,
-            span(self.elapsed_us)
-        )?;
-        writeln!(
-            f,
-            "a machine's time to boot: p50 {}, p99 {}, last {}",
-            span(self.p50_us),
-            span(self.p99_us),
-            span(self.max_us)
-        )?;
-        let mb = |bytes: u64| bytes / 1_000_000;
+        let (booted, machines, elapsed) = (self.booted, self.machines, span(self.elapsed_us));
+        match &self.ended_by {
+            Some(why) => writeln!(f, "{booted} of {machines} machines booted in {elapsed}, until {why}")?,
+            None => writeln!(f, "{booted} of {machines} machines booted in {elapsed}")?,
+        }
+        if self.heard == 0 {
+            writeln!(f, "nothing on that interface has answered any of them")?;
+        }
+        if booted > 0 {
+            let [p50, p99, last] = [self.p50_us, self.p99_us, self.max_us].map(span);
+            writeln!(f, "a machine's time to boot: p50 {p50}, p99 {p99}, last {last}")?;
+        }
+        let mb = |bytes: u64| format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10);
         let Checked { with_root, with_others, first } = self.checked;
         writeln!(
             f,
@@ -137,6 +145,10 @@ impl fmt::Display for Report {
         }
         for (failure, count) in &self.failures {
             writeln!(f, "{count} attempts failed: {failure}")?;
+        }
+        for (why, count) in &self.gave_up {
+            let are = if *count == 1 { "machine is" } else { "machines are" };
+            writeln!(f, "WRONG: {count} {are} not booted: {why}")?;
         }
         for violation in &self.violations {
             writeln!(f, "WRONG: {violation}")?;

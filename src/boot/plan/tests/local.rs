@@ -1,7 +1,7 @@
 //! Booting from the local disk: who does so, and who may say that somebody is done.
 
 use super::*;
-use crate::boot::register::{MachineId, Seen, Standing};
+use crate::boot::register::{MachineId, Standing};
 use crate::time::Instant;
 
 const NOW: Instant = Instant::from_secs(1_795_539_600);
@@ -34,7 +34,7 @@ fn named(client: Client<'static>) -> Client<'static> {
 fn is_local(plan: &Plan, mac: MacAddr) -> bool {
     let rom = plan.answer(&Client { mac, ..client() });
     let ipxe = plan.answer(&Client { mac, ..ipxe() });
-    let choice = plan.choice(Name::Mac(mac), Arch::X86_BIOS, Some(HOME)).unwrap();
+    let choice = plan.choice(Name::Mac(mac), Arch::X86_BIOS, Some(HOME), None).unwrap();
     let local = rom.is_local();
     assert_eq!((ipxe.is_local(), choice.is_local), (local, local));
     if local {
@@ -96,10 +96,10 @@ fn only_who_is_there_may_say_that_a_machine_is_done() {
     }
     // Where it was seen is where it is, and an address that another has now is not the machine's.
     let plan = plan();
-    let at = |mac| Seen { mac, uuid: None, arch: None };
-    plan.register().see(HOME, at(MAC));
+    let see = |address, mac| plan.register().callers.remember(address, &Client { mac, ..client() });
+    see(HOME, MAC);
     assert_eq!(plan.report(Name::Address(HOME), HOME, NOW), Err(NotReported::NotOnce));
-    plan.register().see(nowhere, at(NAMED));
+    see(nowhere, NAMED);
     assert!(plan.report(mac, nowhere, NOW).is_ok());
 }
 
@@ -123,7 +123,7 @@ fn a_group_is_done_machine_by_machine() {
     assert!(!is_local(&plan, other));
     assert_eq!(plan.report(Name::Mac(MacAddr([2; 6])), NEIGHBOUR, NOW), Err(NotReported::NotOnce));
     // pxelinux asks by UUID first, which does not tell.
-    let by_uuid = plan.choice(Name::Uuid(Uuid([7; 16])), Arch::X86_BIOS, Some(NEIGHBOUR)).unwrap();
+    let by_uuid = plan.choice(Name::Uuid(Uuid([7; 16])), Arch::X86_BIOS, Some(NEIGHBOUR), None).unwrap();
     assert!(by_uuid.image.is_none() && !by_uuid.is_local);
 }
 
@@ -171,7 +171,7 @@ fn a_machine_that_is_known_by_its_uuid_is_remembered_by_it() {
     let uuid = Uuid([9; 16]);
     let by_uuid = Machine { mac: None, uuid: Some(uuid), ..installed(once("a")) };
     let plan = plan(vec![loader()], vec![by_uuid]);
-    plan.register().see(NEIGHBOUR, Seen { mac: MAC, uuid: Some(uuid), arch: None });
+    plan.register().callers.remember(NEIGHBOUR, &Client { mac: MAC, uuid: Some(uuid), ..client() });
     plan.report(Name::Address(NEIGHBOUR), NEIGHBOUR, NOW).unwrap();
     assert!(plan.register().done.is_done(MachineId::Uuid(uuid), "a"));
     let asks = Client { uuid: Some(uuid), ..client() };

@@ -172,6 +172,29 @@ fn what_cannot_be_read_is_refused_at_once() {
     assert!(lab.tftp.is_empty());
 }
 
+/// pxelinux asks for all its names from one port: an ERROR too many answers the next name, and so on to the last one, which is there
+#[test]
+fn a_copy_of_a_refused_request_draws_no_second_error() {
+    let mut lab = Lab::new().file("default", 10);
+    let first = rrq("01-52-54-00-10-00-07", &[]);
+    assert_eq!(error_code(&lab.ask(49_153, &first)), 1);
+    lab.wait(Duration::from_millis(1));
+    assert!(lab.ask(49_153, &first).is_empty());
+    assert_eq!(lab.stats.dropped(DropReason::RefusedAlready), 1);
+    assert_eq!(error_code(&lab.ask(49_153, &rrq("0A4D0102", &[]))), 1, "another name");
+    assert_eq!(error_code(&lab.ask(49_154, &first)), 1, "another client");
+    assert_eq!(blocks(&lab.ask(49_153, &rrq("default", &[]))), [1]);
+    assert!(lab.ask(49_153, &first).is_empty());
+    assert_eq!(
+        blocks(&lab.wait(Duration::from_secs(1))[0..1].iter().map(|(_, p)| p.clone()).collect::<Vec<_>>()),
+        [1],
+        "what it asked for meanwhile goes on"
+    );
+    assert_eq!(error_code(&lab.ask(49_155, &first)), 1);
+    lab.wait(Duration::from_millis(110));
+    assert_eq!(error_code(&lab.ask(49_155, &first)), 1, "it did not hear, and asks again");
+}
+
 #[test]
 fn writing_mail_and_unknown_modes_are_refused() {
     let mut lab = Lab::new().file("a", 10);
