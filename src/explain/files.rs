@@ -136,7 +136,9 @@ const U_BOOT: &str = "";
 
 /// The items of a ROM's menu, and what each boots
 pub(super) fn write_menu(out: &mut String, rows: &[Row<'_>]) {
-    let Some((row, menu)) = rows.iter().find_map(|row| Some((row, row.answer.menu?))) else { return };
+    // That of a machine that boots its own disk is told by its row.
+    let mut shown = rows.iter().filter(|row| !row.answer.is_local());
+    let Some((row, menu)) = shown.find_map(|row| Some((row, row.answer.menu?))) else { return };
     for (item, number) in menu.items.iter().zip(1..) {
         let boot =
             || item.boot_of(row.arch, row.answer.loader).map_or("nothing".to_owned(), ToString::to_string);
