@@ -65,6 +65,8 @@ cases! {
     image_uboot "image-uboot"
     menu_uefi "menu-uefi"
     menu_uefi_proxy "menu-uefi-proxy"
+    once_bios "once-bios"
+    once_uefi "once-uefi"
 }
 
 #[test]

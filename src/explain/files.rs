@@ -136,7 +136,9 @@ const U_BOOT: &str = "";
 
 /// The items of a ROM's menu, and what each boots
 pub(super) fn write_menu(out: &mut String, rows: &[Row<'_>]) {
-    let Some((row, menu)) = rows.iter().find_map(|row| Some((row, row.answer.menu?))) else { return };
+    // That of a machine that boots its own disk is told by its row.
+    let mut shown = rows.iter().filter(|row| !row.answer.is_local());
+    let Some((row, menu)) = shown.find_map(|row| Some((row, row.answer.menu?))) else { return };
     for (item, number) in menu.items.iter().zip(1..) {
         let boot =
             || item.boot_of(row.arch, row.answer.loader).map_or("nothing".to_owned(), ToString::to_string);
@@ -203,7 +205,10 @@ fn write_place(out: &mut String, name: &str, place: Option<&Placed>) {
             let _ = writeln!(out, "  {name}: made from {}", file.display());
             text.lines().filter(|line| !line.is_empty()).try_for_each(|line| writeln!(out, "    {line}"))
         }
-        Some(Placed::Template(_, Err(why))) => writeln!(out, "  {name}: {why}"),
+        Some(Placed::Template(_, Err(why))) => {
+            let why = why.split_once(" was not made: ").map_or(&**why, |(_, why)| why);
+            writeln!(out, "  {name}: not made: {why}")
+        }
         None => writeln!(out, "  {name}: missing"),
     };
 }

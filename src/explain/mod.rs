@@ -196,9 +196,10 @@ pub fn explain(
             // Of a machine that boots its own disk, one row says it.
             let mut is_told = false;
             rows.retain(|row| {
-                let is_local =
-                    row.answer.is_local() && !std::mem::replace(&mut is_told, row.answer.is_local());
-                row.file.is_some() || is_local || row.loader == LoaderName::System
+                if row.answer.is_local() {
+                    return !std::mem::replace(&mut is_told, true);
+                }
+                row.file.is_some() || row.loader == LoaderName::System
             });
         }
         join_ipxe(&mut rows);
@@ -461,6 +462,24 @@ mod tests {
 02:00:00:00:00:01 on eth0 (192.168.99.1): dhcp is full, subnet 10.44.0.0/24
   x64-uefi  nothing  no rule
   it boots nothing from here: no rule matches it
+"
+        );
+    }
+
+    #[test]
+    fn who_boots_its_own_disk_and_when() {
+        let once = EXAMPLE.to_owned() + "boot-once = true\ndone-after = \"/last\"\n";
+        let before = said(&once, "--mac 88-99-aa-bb-cc-dd --arch x86-bios");
+        let report = "it boots so until it reports to http://192.168.99.1/done/88-99-aa-bb-cc-dd, or has fetched /last\n";
+        assert!(before.contains(&format!("  boot-once \"true\": {report}")), "{before}");
+        let local = EXAMPLE.to_owned() + "local = true\n";
+        assert_eq!(
+            said(&local, "--mac 88-99-aa-bb-cc-dd"),
+            "\
+88:99:aa:bb:cc:dd on eth0 (192.168.99.1): dhcp is full, subnet 192.168.99.0/24
+  it is node-01, 192.168.99.60 (machine, r.toml:26)
+  x86-bios  its own disk  local disk, r.toml:26
+  system    nothing       does not boot from the network
 "
         );
     }

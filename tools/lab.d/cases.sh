@@ -12,9 +12,9 @@
 #              where @DIR@ stands for the case's own directory
 #   iso        an ISO image that is served in place of the root, by its name without `.iso`
 #   standin    arguments of dnsmasq doing the same; (none) where it cannot
+#   again      what the machine boots when it is switched on a second time, by what it then says on its console
 #   expect     what the console must say before user space has its file; empty: nothing in particular
 #   refusal    what the firmware must say instead of booting; empty: it must boot
-#   again      what the machine boots when it is switched on a second time, by what it then says on its console
 #   limit_s    how long the boot may take
 # shellcheck disable=SC2034,SC2054  # used by others; dnsmasq's arguments hold commas
 
@@ -23,8 +23,7 @@ relayed_net=10.44.0
 
 case_names=(bios-full bios-proxy bios-menu bios-relay uefi-full uefi-proxy uefi-take-over uefi-http-full uefi-http-proxy uefi-unsigned
     ipxe-http arm64-uefi arm64-uboot arm64-uboot-efi iso-centos-bios iso-centos-uefi iso-debian-secure iso-torito-uefi
-    iso-ubuntu-uefi image-bios image-bios-proxy image-uefi image-uboot menu-uefi menu-uefi-proxy
-    once-bios once-uefi)
+    iso-ubuntu-uefi image-bios image-bios-proxy image-uefi image-uboot menu-uefi menu-uefi-proxy once-bios once-uefi)
 
 is_case() {
     local name
@@ -343,6 +342,14 @@ match = { arch = \"x64-uefi\" }
 file = \"bootnetx64.efi\""
             standin=(none)
             ;;
+        menu-uefi-proxy)
+            summary="UEFI; beside another DHCP server; an image of the firmware's own menu, by port 4011; Debian's iPXE"
+            topology=beside machine=machine_uefi content=(serve_image)
+            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
+            config="$(images_toml 'console=ttyS0 panic=1 inst.repo={url}' 'dhcp = "proxy"')
+$(image_items_toml)"
+            standin=(none)
+            ;;
         once-bios)
             summary="BIOS; installed by a file made for it, it reports that it is done; switched on again, it boots its disk"
             machine=machine_bios_disk content=(serve_installer) again='reveille-lab: local disk'
@@ -359,14 +366,6 @@ file = \"bootnetx64.efi\""
 [[boot]]
 match = { arch = \"x64-uefi\" }
 file = \"bootnetx64.efi\""
-            standin=(none)
-            ;;
-        menu-uefi-proxy)
-            summary="UEFI; beside another DHCP server; an image of the firmware's own menu, by port 4011; Debian's iPXE"
-            topology=beside machine=machine_uefi content=(serve_image)
-            packages=("${packages_lab[@]}" "${packages_uefi[@]}")
-            config="$(images_toml 'console=ttyS0 panic=1 inst.repo={url}' 'dhcp = "proxy"')
-$(image_items_toml)"
             standin=(none)
             ;;
     esac

@@ -141,13 +141,6 @@ serve_image() {
     cp -r "$from"/grub/*-efi "$root/debian-installer/amd64/grub/"
 }
 
-# serve_image_arm64 ROOT: an image for ARM and another for x86.
-serve_image_arm64() {
-    mkdir -p "$1/../image" "$1/../other"
-    serve_kernel arm64 "$1/../image"
-    cp "$(installer amd64)/linux" "$1/../other/"
-}
-
 # serve_installer [LOADER] ROOT: as serve_image, with a template that user space asks for, and a disk for BIOS that says that it is booted.
 serve_installer() {
     local root=${*: -1} dir
@@ -162,6 +155,13 @@ serve_installer() {
     truncate --size 510 "$dir/disk.img"
     printf '\x55\xaa' >>"$dir/disk.img"
     truncate --size 1M "$dir/disk.img"
+}
+
+# serve_image_arm64 ROOT: an image for ARM and another for x86.
+serve_image_arm64() {
+    mkdir -p "$1/../image" "$1/../other"
+    serve_kernel arm64 "$1/../image"
+    cp "$(installer amd64)/linux" "$1/../other/"
 }
 
 # serve_iso NAME ROOT: NAME.iso beside the root, with Debian's kernel and loaders where NAME's distribution has its own, and
