@@ -7,7 +7,11 @@
 //! It sees what the server sees: a connection's segments are made up (the kernel keeps the real ones to itself), with numbers
 //! that fit and the times at which bytes were read and written; hardware addresses that no socket told are those of the
 //! leases, or zero. It is written by a thread of its own that shards never wait for; what they have no room to show is
-//! counted, and told in the file and at the end. The file ends at [`CAPTURE_BYTES_MAX`].
+//! counted, and told in the file and at the end. The file ends at [`CAPTURE_BYTES_MAX`], at a full disk, or when it is removed.
+//!
+//! What it costs (`tools/compare --server reveille --server reveille-capture dhcp tftp-w16 http-4k`, the writer on the shard's
+//! own processor): 1.5 times the processor time of a DHCP exchange, 1.2 times that of TFTP in windows and of small files by
+//! HTTP. Where nobody asks for it, shards look at an empty `Option`.
 //!
 //! - `frames`: what was tapped, as frames; this: the thread, the comments, the bounds
 

@@ -14,6 +14,9 @@ use crate::time::Duration;
 /// Reasons of failure that are told apart
 const REASONS_MAX: usize = 32;
 
+/// Hosts of its networks that Linux knows at a time unless it is told otherwise (`gc_thresh3`): ARP of more is left unanswered
+const NEIGHBOURS: usize = 1_024;
+
 /// What a run came to
 pub(super) struct Run {
     pub machines: usize,
@@ -140,6 +143,13 @@ impl fmt::Display for Report {
             "retries by clients: {} DHCP ({} unanswered), {} port 4011, {} TFTP, {} HTTP, {} ARP",
             r.dhcp, r.dhcp_unanswered, r.boot_server, r.tftp, r.http, r.arp
         )?;
+        if r.arp > 0 && machines >= NEIGHBOURS {
+            writeln!(
+                f,
+                "more machines than the {NEIGHBOURS} neighbours that Linux keeps: raise net.ipv4.neigh.default.gc_thresh3 \
+                 where the server runs"
+            )?;
+        }
         for (why, count) in &self.refusals {
             writeln!(f, "{count} times: {why}")?;
         }
