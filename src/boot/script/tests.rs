@@ -583,7 +583,7 @@ fn who_boots_its_own_disk_is_told_so_by_every_loader() {
         assert_eq!(text(&once, path), text(&alone, path), "{path}");
     }
     // GRUB does not know yet whose configuration it will ask for.
-    assert!(text(&once, "grub.cfg").unwrap().starts_with("source "));
+    assert!(!text(&once, "grub.cfg").unwrap().contains("exit"));
 }
 
 #[test]
