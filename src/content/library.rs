@@ -135,7 +135,8 @@ impl Library {
                 let cpu = cpu.unwrap_or_default();
                 let files: Vec<_> = [kernel].into_iter().chain(initrds).map(String::as_str).collect();
                 let system = system.unwrap_or("as configured");
-                format!("boots {system}{cpu}: {} `{args}`{caveat}", files.join(" "))
+                let args = if args.is_empty() { String::new() } else { format!(" `{args}`") };
+                format!("boots {system}{cpu}: {}{args}{caveat}", files.join(" "))
             },
         );
         Some(format!("{holds}, {boots}"))

@@ -5,6 +5,9 @@
 //! is returned. A [`Key`] holds all that an option area depends on; what it does not hold is patched. Replies that name
 //! a single machine, and menus, are composed each time.
 //!
+//! A template is filled when it is first needed, not with the configuration: option 55, the size that the client takes and the
+//! lengths of what it is returned are part of its key, and only a request tells them.
+//!
 //! Templates are of one plan: whoever has them forgets them when another one is in force.
 
 use zerocopy::IntoBytes;
