@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use super::machine::{Machine, Stage};
+use super::machine::Machine;
 use super::report::Board;
+use super::step::Stage;
 use crate::time::Duration;
 
 /// What a terminal is taken to have that does not say

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use super::frames::{Arp, BROADCAST, address};
-use super::machine::Out;
+use super::outcome::Out;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddr;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::machine::Failure;
+use super::outcome::Failure;
 use crate::time::{Duration, Instant};
 
 /// Violations that are kept; more are counted

@@ -9,7 +9,8 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant as Time;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Cidr};
 
-use super::machine::{Machine, Out};
+use super::machine::Machine;
+use super::outcome::Out;
 use crate::time::{Duration, Instant};
 
 /// What a loader's receive window holds

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::clone::rename;
 use super::frames::Udp;
-use super::machine::{Failure, Identity, Io, Outcome};
 use super::message::{self, ACK, DISCOVER, Message, NAK, OFFER, Options, REQUEST, Reply};
+use super::outcome::{Failure, Lease, Outcome};
+use super::reach::{Identity, Io};
 use crate::time::{Duration, Instant};
 
 /// iPXE waits this long for a ProxyDHCP offer, unless it has one or is told that none will come
@@ -116,18 +117,6 @@ pub(crate) struct Ask<'a> {
     pub identity: &'a Identity,
     /// The server and the address that are requested
     pub accepted: Option<(Ipv4Addr, Ipv4Addr)>,
-}
-
-/// What a machine has from DHCP
-#[derive(Clone, Debug)]
-pub(crate) struct Lease {
-    /// Who gave it
-    pub server: Ipv4Addr,
-    pub address: Ipv4Addr,
-    pub netmask: Ipv4Addr,
-    pub router: Option<Ipv4Addr>,
-    /// The offer or ACK with the boot options
-    pub boot: Option<Reply>,
 }
 
 enum Stage {

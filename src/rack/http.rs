@@ -3,7 +3,8 @@
 use std::net::SocketAddrV4;
 
 use super::expected::Text;
-use super::machine::{Failure, Fetched, Io, Outcome};
+use super::outcome::{Failure, Fetched, Outcome};
+use super::reach::Io;
 use crate::time::{Duration, Instant};
 
 /// How a firmware fetches by HTTP

@@ -11,8 +11,10 @@
 //!
 //! DHCP, ARP, IPv4, UDP and TCP are smoltcp's, never [`crate::wire`]'s: a mistake in our codec must not cancel itself out.
 //!
-//! - `firmware`: the models; `clone`: a captured boot in a model's place; `machine`: what they run on; `card`: its ARP; `dhcp`, `tftp`, `http`: its clients; `connections`: its TCP
-//!   on a wire; `message`, `frames`: their codecs; `expected`: what the bytes that they load are held against
+//! - `firmware`: the models; `clone`: a captured boot in a model's place; `machine`: what they run on
+//! - `step`, `outcome`: what a machine does next, and what that came to; `reach`: how its clients reach the world; `card`: its ARP
+//! - `dhcp`, `tftp`, `http`: its clients; `connections`: its TCP on a wire; `message`, `frames`: their codecs; `expected`: what the bytes
+//!   that they load are held against
 //! - `host`: the shard's kernel and disk; `other`: another DHCP server, a relay; `link`: the wires; `site`: plan and files
 //! - `check`: what must hold; `bug`: mistakes put in to see that they are found; `report`: how it went; [`command`], `board`: what the user sees
 
@@ -33,9 +35,12 @@ mod link;
 mod machine;
 mod message;
 mod other;
+mod outcome;
 mod random;
+mod reach;
 mod report;
 mod site;
+mod step;
 mod tftp;
 pub mod wire;
 mod world;
@@ -45,7 +50,9 @@ pub use check::Violation;
 pub use expected::Checked;
 pub use firmware::Model;
 pub use link::Faults;
-pub use machine::{Failure, Retries, Stage};
+pub use outcome::Failure;
+pub use reach::Retries;
 pub use report::{Board, Report};
 pub use site::{Files, Segment, Site, files};
+pub use step::Stage;
 pub use world::{Rack, Setup};

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::board::Row;
 use super::check::{Checker, Violation};
-use super::machine::{Machine, Stage};
+use super::machine::Machine;
+use super::step::Stage;
 use crate::time::Duration;
 
 /// The machines of one kind

@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::expected::Text;
 use super::frames::Udp;
-use super::machine::{Failure, Fetched, Io, Outcome};
+use super::outcome::{Failure, Fetched, Outcome};
+use super::reach::Io;
 use crate::time::{Duration, Instant};
 
 /// An option of an RRQ

@@ -12,12 +12,15 @@ use super::firmware::Model;
 use super::frames::{Arp, Heard, destination, parse};
 use super::host::{Chunk, Host, HostOut, StreamId};
 use super::link::{Faults, Lane, Link, carry};
-use super::machine::{Identity, Kind, Machine, Out, Stage};
+use super::machine::{Kind, Machine};
 use super::message::addressee;
 use super::other::{OtherServer, Relay};
+use super::outcome::Out;
 use super::random::Random;
+use super::reach::Identity;
 use super::report::{Board, Report};
 use super::site::{OTHER_MAC, RELAY_MAC, Segment, Site};
+use super::step::Stage;
 use crate::proto::http::ConnectionId;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddr;
@@ -616,5 +619,5 @@ fn identity(first: MacAddr, i: usize, kind: &Kind) -> Identity {
     let number = u64::from_be_bytes([0, 0, a, b, c, d, e, f]) + i as u64;
     let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
     let mac = MacAddr([a, b, c, d, e, f]);
-    Identity::new(mac, kind)
+    kind.identity(mac)
 }

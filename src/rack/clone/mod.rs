@@ -11,10 +11,12 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 
-use super::dhcp::{BootServerProfile, Lease, Profile};
+use super::dhcp::{BootServerProfile, Profile};
 use super::firmware::Firmware;
-use super::machine::{Failure, Identity, Known, Outcome, Step};
 use super::message::Reply;
+use super::outcome::{Failure, Lease, Outcome};
+use super::reach::{Identity, Known};
+use super::step::Step;
 use super::{http, tftp};
 use crate::time::Duration;
 use crate::wire::pcap;

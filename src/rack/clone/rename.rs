@@ -2,7 +2,7 @@
 //!
 //! A card's address and a UUID stand there as bytes, or as text in one of the forms that firmware and loaders write.
 
-use crate::rack::machine::Identity;
+use crate::rack::reach::Identity;
 
 /// Replaces them in an option's value
 pub(crate) fn bytes(value: &mut [u8], from: &Identity, to: &Identity) {

@@ -10,8 +10,10 @@ use super::config::{self, Source};
 use super::ipxe::{Ipxe, ROM_BOOT_SERVER, ROM_DHCP, TFTP};
 use super::{Firmware, fail};
 use crate::rack::http;
-use crate::rack::machine::{Failure, Known, Outcome, Step};
 use crate::rack::message::Reply;
+use crate::rack::outcome::{Failure, Outcome};
+use crate::rack::reach::Known;
+use crate::rack::step::Step;
 use crate::rack::tftp::{self, Asked, OnStray};
 
 /// lpxelinux asks for everything from one port

@@ -4,7 +4,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::rack::machine::Known;
+use crate::rack::reach::Known;
 
 /// Where a file is to be had
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,10 @@ use super::config::{self, Script, Source};
 use super::{Firmware, fail};
 use crate::rack::dhcp::{Ask, BootServerProfile, Choice, Profile, Secs, Writes, WritesToBootServer};
 use crate::rack::http;
-use crate::rack::machine::{Failure, Identity, Known, Outcome, Step};
 use crate::rack::message::{Options, REQUEST};
+use crate::rack::outcome::{Failure, Outcome};
+use crate::rack::reach::{Identity, Known};
+use crate::rack::step::Step;
 use crate::rack::tftp::{self, Asked, OnStray};
 
 pub(crate) const DISCOVER_MS: &[u64] = &[1_000, 2_000, 4_000, 8_000];

@@ -4,8 +4,10 @@
 
 use super::{Firmware, fail};
 use crate::rack::dhcp::{Ask, Choice, Profile, Secs, Writes};
-use crate::rack::machine::{Known, Outcome, Step};
 use crate::rack::message::Options;
+use crate::rack::outcome::Outcome;
+use crate::rack::reach::Known;
+use crate::rack::step::Step;
 
 const WAITS_MS: &[u64] = &[2_500, 4_375, 7_656, 13_398, 23_447, 30_000];
 

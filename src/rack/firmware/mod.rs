@@ -13,8 +13,10 @@ mod u_boot;
 mod uefi;
 mod uefi_http;
 
-use super::machine::{Failure, Known, Outcome, Step};
+use super::outcome::{Failure, Outcome};
+use super::reach::Known;
 use super::site::Segment;
+use super::step::Step;
 
 /// What decides a machine's next step. It is told what the last one came to.
 pub(crate) trait Firmware {

@@ -9,7 +9,9 @@ use std::net::Ipv4Addr;
 use super::config::{self, Source};
 use super::{Firmware, fail};
 use crate::rack::http;
-use crate::rack::machine::{Failure, Known, Outcome, Step};
+use crate::rack::outcome::{Failure, Outcome};
+use crate::rack::reach::Known;
+use crate::rack::step::Step;
 use crate::rack::tftp::{self, Asked, OnStray};
 
 /// shim asks through the firmware, by blocks of 512 and without a probe

@@ -8,8 +8,10 @@ use std::net::Ipv4Addr;
 use super::config::{self, Source};
 use super::{Firmware, fail};
 use crate::rack::dhcp::{Ask, Choice, Profile, Secs, Writes};
-use crate::rack::machine::{Failure, Known, Outcome, Step};
 use crate::rack::message::Options;
+use crate::rack::outcome::{Failure, Outcome};
+use crate::rack::reach::Known;
+use crate::rack::step::Step;
 use crate::rack::tftp::{self, Asked, OnStray};
 
 /// 250 ms, doubled, 28 s in all; then it starts over

@@ -7,9 +7,11 @@ use super::config;
 use super::ipxe::{Ipxe, uuid};
 use super::shim_grub::ShimGrub;
 use super::{Firmware, fail};
-use crate::rack::dhcp::{Ask, BootServerProfile, Choice, Lease, Profile, Secs, Writes, WritesToBootServer};
-use crate::rack::machine::{Failure, Identity, Known, Outcome, Step};
+use crate::rack::dhcp::{Ask, BootServerProfile, Choice, Profile, Secs, Writes, WritesToBootServer};
 use crate::rack::message::{DISCOVER, Options, REQUEST, Reply};
+use crate::rack::outcome::{Failure, Lease, Outcome};
+use crate::rack::reach::{Identity, Known};
+use crate::rack::step::Step;
 use crate::rack::tftp::{self, Asked, OnStray};
 
 /// Option 55: 35 codes

@@ -8,8 +8,10 @@ use super::uefi::DISCOVER_MS;
 use super::{Firmware, fail};
 use crate::rack::dhcp::{Ask, Choice, Profile, Secs, Writes};
 use crate::rack::http;
-use crate::rack::machine::{Failure, Known, Outcome, Step};
 use crate::rack::message::Options;
+use crate::rack::outcome::{Failure, Outcome};
+use crate::rack::reach::Known;
+use crate::rack::step::Step;
 
 /// Option 55: 27 codes, of which one is never set
 const PARAMETERS: &[u8] =

@@ -22,10 +22,13 @@ use super::connections::Connections;
 use super::expected::Expected;
 use super::firmware::Model;
 use super::frames::{Heard, Udp, destination, read, segment};
-use super::machine::{Identity, Kind, Machine, Out, Retries, Stage};
+use super::machine::{Kind, Machine};
 use super::message::addressee;
+use super::outcome::Out;
 use super::random::Random;
+use super::reach::{Identity, Retries};
 use super::report::Board;
+use super::step::Stage;
 use crate::io::clock::Clock;
 use crate::io::frames::{self, Port, Prefix};
 use crate::io::socket::OpenError;
@@ -405,5 +408,5 @@ fn identity(i: usize, kind: &Kind) -> Identity {
         Kind::Model(model) => model.number(),
         Kind::Clone(_) => CLONE,
     };
-    Identity::new(MacAddr([a, b, c, number, high, low]), kind)
+    kind.identity(MacAddr([a, b, c, number, high, low]))
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::rack::check::{Checker, Violation};
 use crate::rack::expected::Checked;
-use crate::rack::machine::{Failure, Retries};
+use crate::rack::outcome::Failure;
+use crate::rack::reach::Retries;
 use crate::rack::report::quantile;
 use crate::time::Duration;
 
