@@ -145,7 +145,7 @@ impl Callers {
         let Some(&at) = table.by_address.get(&address) else { return table.add(address, caller) };
         let known = &mut table.callers[at].1;
         if known.mac == caller.mac {
-            if client.arch.is_none() {
+            if client.arch.is_none() && known.arch.is_some() {
                 return;
             }
             caller.uuid = caller.uuid.or(known.uuid);
@@ -269,6 +269,17 @@ mod tests {
         assert_eq!(callers.at(ADDRESS).unwrap().client(Some(ADDRESS)).circuit_id, b"port 7");
         callers.remember(ADDRESS, &client(2, Loader::System, b""));
         assert_eq!(callers.at(ADDRESS).unwrap().client(Some(ADDRESS)).circuit_id, b"");
+    }
+
+    #[test]
+    fn what_a_lease_alone_told_gives_way_to_what_any_request_says() {
+        let callers = Callers::new();
+        let uses = |loader| client(1, loader, b"port 7");
+        callers.restore(ADDRESS, 0, uses(Loader::Grub).mac);
+        assert!(!callers.at(ADDRESS).unwrap().is_booting());
+        callers.remember(ADDRESS, &uses(Loader::Grub));
+        let caller = callers.at(ADDRESS).unwrap();
+        assert_eq!((caller.is_booting(), caller.client(None).circuit_id), (true, &b"port 7"[..]));
     }
 
     #[test]
